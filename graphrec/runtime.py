@@ -1,0 +1,105 @@
+"""Seeds, devices, ranks, progress and the environment: the only module that reads environment variables."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+DATA_VARIABLE = "GRAPHREC_DATA"
+
+
+def logger(name: str) -> logging.Logger:
+    """Returns the logger of a module; the library never configures handlers itself."""
+    return logging.getLogger(name)
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Returns the folder that holds the data sets: the argument, else GRAPHREC_DATA, else ``./data``."""
+    return Path(root or os.environ.get(DATA_VARIABLE) or "data")
+
+
+def rank() -> int:
+    """Returns the rank of this process under torchrun; 0 for a process on its own."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds the global generators of Python, NumPy and torch, which initialisation draws from."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code draws from the global generator
+    torch.manual_seed(seed)
+
+
+def derive_seed(seed: int, *keys: int) -> int:
+    """Returns a seed for one purpose, independent of the seeds of other purposes.
+
+    >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(0, 2)
+    (True, False)
+    """
+    return int(np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def generator(seed: int, *keys: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Returns a torch generator seeded for one purpose, for example ``generator(seed, epoch)``."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, *keys))
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Returns the device of that name; ``"auto"`` is the GPU where there is one.
+
+    Raises:
+        ValueError: If CUDA is asked for and there is none.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"expected a CUDA device for {name!r}, but torch sees none; use device='auto' or 'cpu'")
+    return device
+
+
+def track(items: Iterable[T], description: str, *, total: int | None = None, delay: float = 2.0) -> Iterator[T]:
+    """Yields the items, showing a progress bar once ``delay`` seconds have passed, on a terminal only."""
+    if not sys.stderr.isatty() or rank() != 0:
+        yield from items
+        return
+    yield from _track_visibly(items, description, total, delay)
+
+
+def _track_visibly(items: Iterable[T], description: str, total: int | None, delay: float) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    size = total if total is not None else getattr(items, "__len__", lambda: None)()
+    task = progress.add_task(description, total=size)
+    began, shown = time.monotonic(), False
+    try:
+        for item in items:
+            yield item
+            progress.advance(task)
+            if not shown and time.monotonic() - began > delay:
+                progress.start()
+                shown = True
+    finally:
+        if shown:
+            progress.stop()
