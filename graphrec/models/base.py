@@ -18,13 +18,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import Config
-
-INTERACTS = ("user", "interacts", "item")
 
 
 class ModelConfig(Config):
@@ -38,12 +35,11 @@ class Embeddings(NamedTuple):
     item: Tensor
 
 
-class NoEmbeddings(TypeError):
+class NoEmbeddings(TypeError):  # noqa: N818 - a statement about the model, as in StopIteration
     """Raised by models that score without embeddings."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Training pairs with their negatives, as rows.
 
     Args:
@@ -91,7 +87,7 @@ class Recommender(nn.Module):
         embeddings = self.embed()
         return embeddings.user[users] @ embeddings.item.T
 
-    def refresh(self, epoch: int) -> None:  # noqa: B027 - optional hook
+    def refresh(self, epoch: int) -> None:
         """Called before every epoch, counted from 0; must depend on its seed and ``epoch`` alone."""
 
 
@@ -115,27 +111,17 @@ class ClosedForm(Recommender):
         raise NoEmbeddings(f"{type(self).__name__} is solved by fit(graph), not trained")
 
 
-def pair_scores(embeddings: Embeddings, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Returns the scores of the positives ``(B,)`` and of the negatives ``(B, K)``.
+@dataclass(frozen=True)
+class InnerProduct:
+    """Scores of fixed embeddings: ``embed()`` once, then any number of blocks of users."""
 
-    ``index_select`` is used because its backward is an ``index_add``, several times faster on a CPU than the
-    backward of indexing.
-    """
-    user = embeddings.user.index_select(0, batch.user)
-    positive = (user * embeddings.item.index_select(0, batch.positive)).sum(dim=-1)
-    negatives = embeddings.item.index_select(0, batch.negative.flatten())
-    if batch.negative.dim() == 1:
-        return positive, user @ negatives.T
-    negatives = negatives.view(*batch.negative.shape, -1)
-    return positive, (user.unsqueeze(1) * negatives).sum(dim=-1)
+    embeddings: Embeddings
+
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``."""
+        return self.embeddings.user[users] @ self.embeddings.item.T
 
 
-def seen_by(graph: HeteroData) -> tuple[Tensor, Tensor]:
-    """Returns the training interactions of the graph as user rows and item rows, ``(num_edges,)`` each."""
-    edge_index = graph[INTERACTS].edge_index
-    return edge_index[0], edge_index[1]
-
-
-def embedding_table(rows: int, dim: int) -> nn.Parameter:
-    """Returns a Xavier-initialised table ``(rows, dim)``, drawn from torch's global generator."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, dim)))
+def frozen(model: Recommender) -> Recommender | InnerProduct:
+    """Returns what scores like the model as it is now, without propagating again for every block of users."""
+    return InnerProduct(model.embed()) if type(model).score is Recommender.score else model

@@ -1,0 +1,155 @@
+"""One heterogeneous graph from training interactions and item content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from graphrec.config import Config, Search, unknown_name
+from graphrec.data.dataset import Dataset
+from graphrec.features.table import FeatureTable
+from graphrec.features.tables import feature_tables
+from graphrec.graph.neighbors import knn_graph
+
+INTERACTS = ("user", "interacts", "item")
+
+
+class GraphConfig(Config):
+    """How the graph is built."""
+
+    modalities: tuple[str, ...] | None = None
+    """The item modalities to use; all by default."""
+
+    neighbors: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] = 10
+    """The length k of the kNN lists made from vectors; given kNN graphs are taken as they are."""
+
+    metric: Literal["cosine", "dot", "euclidean"] = "cosine"
+
+
+def build_graph(
+    data: Dataset,
+    config: GraphConfig | None = None,
+    features: Mapping[str, FeatureTable] | None = None,
+) -> HeteroData:
+    """Builds the heterogeneous graph of the training interactions.
+
+    Node types: ``user``, ``item`` and one per modality. Modality nodes are compact: only items that have the modality
+    have one, and ``graph[modality].item_id`` maps nodes to item rows. Edge types, each with its reverse:
+    ``(user, interacts, item)``, ``(item, has_<modality>, <modality>)`` and the directed kNN edges
+    ``(<modality>, similar, <modality>)``, neighbour to node.
+
+    Args:
+        data: The data set; only its training interactions become edges.
+        config: How to build.
+        features: Feature tables by modality; made from ``data`` by default.
+
+    Raises:
+        ValueError: If a modality is unknown or has fewer items than neighbours.
+    """
+    config = config or GraphConfig()
+    tables = dict(feature_tables(data) if features is None else features)
+    graph = HeteroData()
+    _add_interactions(graph, data)
+    for modality in _chosen(config, {*tables, *data.neighbors}):
+        _add_modality(graph, modality, tables.get(modality), data.neighbors.get(modality), config)
+    graph.validate(raise_on_error=True)
+    return graph
+
+
+def modalities_of(graph: HeteroData) -> tuple[str, ...]:
+    """Returns the item modalities of a graph, sorted."""
+    return tuple(sorted(name for name in graph.node_types if ("item", f"has_{name}", name) in graph.edge_types))
+
+
+def item_operator(graph: HeteroData, modality: str) -> tuple[Tensor, Tensor | None]:
+    """Composes item → modality → similar modality → item into edges between items.
+
+    Three separate hops would be out of reach of two layers.
+
+    Returns:
+        The edges ``(2, num_edges)`` in item rows, neighbour to item, and their weights where there are some.
+    """
+    store = graph[modality, "similar", modality]
+    edge_index = graph[modality].item_id[store.edge_index]
+    return edge_index, store.edge_weight if "edge_weight" in store else None
+
+
+def _chosen(config: GraphConfig, available: set[str]) -> list[str]:
+    if config.modalities is None:
+        return sorted(available)
+    for modality in config.modalities:
+        if modality not in available:
+            raise ValueError(unknown_name(modality, available, kind="modality"))
+    return list(config.modalities)
+
+
+def _add_interactions(graph: HeteroData, data: Dataset) -> None:
+    train = data.split.train
+    graph["user"].num_nodes = data.num_users
+    graph["item"].num_nodes = data.num_items
+    edge_index = torch.from_numpy(np.stack([train.user, train.item]))
+    _add_edges(graph, INTERACTS, edge_index, None if train.weight is None else torch.from_numpy(train.weight))
+    if train.time is not None and np.issubdtype(train.time.dtype, np.number):
+        graph[INTERACTS].time = torch.from_numpy(train.time)
+
+
+def _add_modality(
+    graph: HeteroData,
+    modality: str,
+    table: FeatureTable | None,
+    neighbors: sp.csr_array | None,
+    config: GraphConfig,
+) -> None:
+    has_edges = np.zeros(graph["item"].num_nodes, bool) if neighbors is None else _touched(neighbors)
+    rows = np.flatnonzero(has_edges if table is None else table.mask)
+    graph[modality].item_id = torch.from_numpy(rows)
+    graph[modality].num_nodes = len(rows)
+    if table is not None:
+        graph[modality].x = torch.from_numpy(table.values)
+    nodes = torch.arange(len(rows))
+    _add_edges(graph, ("item", f"has_{modality}", modality), torch.stack([torch.from_numpy(rows), nodes]))
+    similar, weight = _similar(modality, table, neighbors, rows, config)
+    _add_edges(graph, (modality, "similar", modality), similar, weight)
+
+
+def _similar(
+    modality: str,
+    table: FeatureTable | None,
+    neighbors: sp.csr_array | None,
+    rows: np.ndarray,
+    config: GraphConfig,
+) -> tuple[Tensor, Tensor | None]:
+    if neighbors is not None:
+        matrix = neighbors[rows][:, rows].tocoo()
+        edge_index = torch.from_numpy(np.stack([matrix.col, matrix.row]).astype(np.int64))
+        equal = len(matrix.data) == 0 or (matrix.data == matrix.data[0]).all()
+        return edge_index, None if equal else torch.from_numpy(matrix.data.astype(np.float32))
+    if table is None or len(rows) <= config.neighbors:
+        message = f"expected more than {config.neighbors} items with modality {modality!r}, got {len(rows)}"
+        raise ValueError(f"{message}; lower graph.neighbors or leave the modality out")
+    edge_index, _ = knn_graph(torch.from_numpy(table.values), config.neighbors, metric=config.metric)
+    return edge_index, None
+
+
+def _touched(matrix: sp.csr_array) -> np.ndarray:
+    touched = np.diff(matrix.indptr) > 0
+    touched[matrix.indices] = True
+    return touched
+
+
+def _add_edges(
+    graph: HeteroData, edge_type: tuple[str, str, str], edge_index: Tensor, weight: Tensor | None = None
+) -> None:
+    source, relation, target = edge_type
+    reverse = (target, f"rev_{relation}", source)
+    for name, edges in ((edge_type, edge_index), (reverse, edge_index.flip(0))):
+        graph[name].edge_index = edges.contiguous()
+        if weight is not None:
+            graph[name].edge_weight = weight

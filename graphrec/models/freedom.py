@@ -1,0 +1,142 @@
+"""FREEDOM."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+
+from graphrec.config import ConfigError, Search, unknown_name
+from graphrec.graph.build import item_operator, modalities_of
+from graphrec.graph.transforms import row_norm
+from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
+from graphrec.models.pairwise import PrunedInteractions, batch_l2, embedding_table, interactions_of, pair_scores
+from graphrec.nn.objective import Objective
+from graphrec.nn.propagation import light_gcn
+from graphrec.nn.sparse import SparseOperator
+
+
+class FREEDOMConfig(ModelConfig):
+    """Hyper-parameters of FREEDOM."""
+
+    embedding_dim: Annotated[int, Field(ge=1), Search(choices=(64, 128))] = 64
+    num_layers: Annotated[int, Field(ge=0), Search(choices=(1, 2, 3))] = 2
+    """User–item layers."""
+    similar_layers: Annotated[int, Field(ge=1), Search(choices=(1, 2))] = 1
+    """Item–item layers."""
+    weights: dict[str, float] = Field(default_factory=lambda: {"text": 0.9, "image": 0.1})
+    """The weight of each modality's kNN graph; modalities left out are not used. Rescaled to sum to one."""
+    edge_keep: Annotated[float, Field(gt=0, le=1), Search(choices=(0.1, 0.2, 0.5, 1.0))] = 0.2
+    """The share of user–item edges that degree-sensitive pruning keeps in an epoch."""
+    feature_loss: Annotated[float, Field(ge=0), Search(choices=(0.0, 1e-5, 1e-4, 1e-3))] = 1e-3
+    """Weight of the BPR loss of each modality's projected features, where it has vectors."""
+    objective: Objective = Objective()
+    l2: Annotated[float, Field(ge=0), Search(1e-6, 1e-1, log=True)] = 0.0
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds the pruning, together with the epoch."""
+
+
+class FREEDOM(Recommender):
+    """A frozen item–item graph and a degree-pruned user–item graph.
+
+    From `"A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation"
+    <https://arxiv.org/abs/2211.06924>`_.
+
+    Differs from the paper: a modality that has a given kNN graph but no vectors has no feature loss; an optional
+    L2 term, off by default.
+    """
+
+    config_class = FREEDOMConfig
+
+    def __init__(self, graph: HeteroData, config: FREEDOMConfig) -> None:
+        super().__init__(graph, config)
+        self.config = config
+        dim = config.embedding_dim
+        self.user_embedding = embedding_table(self.num_users, dim)
+        self.item_embedding = embedding_table(self.num_items, dim)
+        self.interactions = PrunedInteractions(
+            interactions_of(graph), self.num_users, self.num_items, keep=config.edge_keep, seed=config.seed
+        )
+        weights = modality_weights(graph, config.weights)
+        self.similar = mixed_item_operator(graph, weights)
+        with_vectors = [name for name in weights if "x" in graph[name]] if config.feature_loss else []
+        self.projections = nn.ModuleDict({name: nn.Linear(graph[name].x.size(1), dim) for name in with_vectors})
+        for name in with_vectors:
+            self.register_buffer(f"{name}_x", graph[name].x, persistent=False)
+            self.register_buffer(f"{name}_node", _node_of_item(graph[name].item_id, self.num_items), persistent=False)
+
+    def refresh(self, epoch: int) -> None:
+        """Samples the user–item edges of the epoch."""
+        self.interactions.refresh(epoch)
+
+    def embed(self) -> Embeddings:
+        """Returns the embeddings on the whole user–item graph."""
+        return self._propagate(self.interactions.full)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the ranking loss on the pruned graph, ``feature`` and ``l2`` where they have a weight."""
+        embeddings = self._propagate(self.interactions.pruned)
+        terms = self.config.objective(*pair_scores(embeddings, batch), batch.known)
+        if self.projections:
+            terms["feature"] = self.config.feature_loss * self._feature_loss(embeddings.user, batch)
+        if self.config.l2:
+            tables = Embeddings(self.user_embedding, self.item_embedding)
+            terms["l2"] = self.config.l2 * batch_l2(tables, batch)
+        return terms
+
+    def _propagate(self, interactions: SparseOperator) -> Embeddings:
+        tables = self.user_embedding, self.item_embedding
+        user, item = light_gcn(interactions, *tables, self.config.num_layers)
+        similar: Tensor = self.item_embedding
+        for _ in range(self.config.similar_layers):
+            similar = self.similar(similar)
+        return Embeddings(user, item + similar)
+
+    def _feature_loss(self, user: Tensor, batch: Batch) -> Tensor:
+        """Ranks by projected features, over the pairs whose items all have the modality."""
+        losses = []
+        for name, projection in self.projections.items():
+            node = getattr(self, f"{name}_node")
+            present = (node[batch.positive] >= 0) & (node[batch.negative] >= 0).all(dim=-1)
+            items = projection(getattr(self, f"{name}_x"))
+            part = Batch(batch.user[present], node[batch.positive[present]], node[batch.negative[present]])
+            losses.append(self.config.objective(*pair_scores(Embeddings(user, items), part)))
+        return torch.stack([value for terms in losses for value in terms.values()]).sum()
+
+
+def modality_weights(graph: HeteroData, weights: dict[str, float]) -> dict[str, float]:
+    """Returns the weights of the modalities with a positive one, rescaled to sum to one.
+
+    Raises:
+        ConfigError: If a modality is not in the graph, or none is left.
+    """
+    known = modalities_of(graph)
+    for name in weights:
+        if name not in known:
+            raise ConfigError(unknown_name(name, known, kind="modality"))
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    if not used:
+        raise ConfigError(f"expected a positive weight for at least one of {known}, got {weights}")
+    total = sum(used.values())
+    return {name: weight / total for name, weight in used.items()}
+
+
+def mixed_item_operator(graph: HeteroData, weights: dict[str, float]) -> SparseOperator:
+    """Returns the weighted sum of the normalised kNN graphs as one operator between items."""
+    num_items = int(graph["item"].num_nodes)
+    edges, values = [], []
+    for name, weight in weights.items():
+        edge_index, edge_weight = item_operator(graph, name)
+        edges.append(edge_index)
+        values.append(weight * row_norm(edge_index, num_items, edge_weight))
+    return SparseOperator(torch.cat(edges, dim=1), torch.cat(values), num_sources=num_items, num_targets=num_items)
+
+
+def _node_of_item(item_id: Tensor, num_items: int) -> Tensor:
+    """Returns the modality node of every item, -1 for none ``(num_items,)``."""
+    node = torch.full((num_items,), -1)
+    node[item_id] = torch.arange(len(item_id))
+    return node

@@ -1,0 +1,198 @@
+"""HeteroLightGCN, the flagship: users, items and every modality in one graph."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+
+from graphrec.config import Config, ConfigError, Search, unknown_name
+from graphrec.graph.build import item_operator, modalities_of
+from graphrec.graph.transforms import row_norm
+from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
+from graphrec.models.pairwise import (
+    PrunedInteractions,
+    batch_l2,
+    embedding_table,
+    interactions_of,
+    pair_scores,
+)
+from graphrec.nn.losses import info_nce
+from graphrec.nn.modality import ModalityRelation
+from graphrec.nn.objective import Objective
+from graphrec.nn.propagation import light_gcn
+from graphrec.nn.sparse import SparseOperator
+
+BEHAVIOR = "behavior"
+
+
+class Alignment(Config):
+    """Cross-modal contrastive alignment of the items of a batch."""
+
+    weight: Annotated[float, Field(ge=0), Search(1e-4, 1.0, log=True)] = 0.01
+    temperature: Annotated[float, Field(gt=0), Search(0.05, 1.0, log=True)] = 0.2
+    pairs: tuple[tuple[str, str], ...] | None = None
+    """Pairs of views, each a modality or ``behavior``; every pair by default."""
+
+
+class HeteroLightGCNConfig(ModelConfig):
+    """Hyper-parameters of HeteroLightGCN; every relation and loss weight can be switched off."""
+
+    embedding_dim: Annotated[int, Field(ge=1), Search(choices=(64, 128))] = 64
+    num_layers: Annotated[int, Field(ge=0), Search(choices=(1, 2, 3))] = 2
+    """User–item layers."""
+    relations: tuple[str, ...] | None = None
+    """The modalities that take part; all by default, none for LightGCN."""
+    coupling: dict[str, float] = Field(default_factory=dict)
+    """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
+    learn_coupling: bool = True
+    similar_layers: Annotated[int, Field(ge=1), Search(choices=(1, 2))] = 1
+    """Similarity hops within a modality."""
+    node_input: Literal["features", "both"] = "both"
+    """What modality nodes with vectors start from; nodes without vectors take the item's ID embedding."""
+    fusion: Literal["readout", "input", "both"] = "readout"
+    """Where the modalities enter: the item read-out, the input of the user–item layers, or both."""
+    edge_keep: Annotated[float, Field(gt=0, le=1), Search(choices=(0.2, 0.5, 1.0))] = 1.0
+    """The share of user–item edges that degree-sensitive pruning keeps in an epoch."""
+    objective: Objective = Objective()
+    alignment: Alignment = Alignment()
+    l2: Annotated[float, Field(ge=0), Search(1e-6, 1e-1, log=True)] = 1e-4
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds the pruning, together with the epoch."""
+
+
+class HeteroLightGCN(Recommender):
+    r"""LightGCN propagation over all relations of the heterogeneous graph, with cross-modal alignment.
+
+    .. math:: \mathbf{E}_U, \mathbf{E}_I = \mathrm{LightGCN}(\mathbf{A}, c_0), \qquad
+              \mathbf{H}_I = \mathbf{E}_I + \sum_m c_m \mathbf{S}_m (\mathbf{X}_m\mathbf{W}_m + \mathbf{E}^{(0)}_I)
+
+    with learnable couplings :math:`c`. Without modality relations it is `LightGCN
+    <https://arxiv.org/abs/2002.02126>`_; with vector-less relations, fixed coupling and no alignment it is `FREEDOM
+    <https://arxiv.org/abs/2211.06924>`_. The alignment is InfoNCE between every pair of views of an item: its
+    behaviour (LightGCN's read-out) and each modality it has. An item without training interactions gets no ID input:
+    it is scored from its content alone.
+    """
+
+    config_class = HeteroLightGCNConfig
+    warm: Tensor | None
+
+    def __init__(self, graph: HeteroData, config: HeteroLightGCNConfig) -> None:
+        super().__init__(graph, config)
+        self.config = config
+        names = _relations(graph, config)
+        self.user_embedding = embedding_table(self.num_users, config.embedding_dim)
+        self.item_embedding = embedding_table(self.num_items, config.embedding_dim)
+        edges = interactions_of(graph)
+        self.interactions = PrunedInteractions(
+            edges, self.num_users, self.num_items, keep=config.edge_keep, seed=config.seed
+        )
+        self.modalities = nn.ModuleDict({name: _modality(graph, name, config) for name in names})
+        self.coupling = _couplings(names, config)
+        self.pairs = _pairs(names, config.alignment)
+        self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
+
+    def refresh(self, epoch: int) -> None:
+        """Samples the user–item edges of the epoch."""
+        self.interactions.refresh(epoch)
+
+    def embed(self) -> Embeddings:
+        """Returns the fused embeddings on the whole graph."""
+        return self._propagate(self.interactions.full)[0]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the ranking loss, one ``alignment_<view>_<view>`` term per pair of views, and ``l2``."""
+        embeddings, views = self._propagate(self.interactions.pruned)
+        terms = self.config.objective(*pair_scores(embeddings, batch), batch.known)
+        items = batch.positive.unique() if self.pairs else batch.positive
+        for first, second in self.pairs:
+            terms[f"alignment_{first}_{second}"] = self.config.alignment.weight * self._align(
+                items, (first, second), views
+            )
+        if self.config.l2:
+            tables = Embeddings(self.user_embedding, self.item_embedding)
+            terms["l2"] = self.config.l2 * batch_l2(tables, batch)
+        return terms
+
+    def _propagate(self, interactions: SparseOperator) -> tuple[Embeddings, dict[str, Tensor]]:
+        item = self.item_embedding if self.warm is None else self.item_embedding * self.warm
+        outputs = {name: relation(item) for name, relation in self.modalities.items()}
+        fused = [self.coupling[name] * output.message for name, output in outputs.items()]
+        source = item if self.config.fusion == "readout" else _sum(item, fused)
+        user, behavior = light_gcn(
+            interactions, self.user_embedding, source, self.config.num_layers, self.coupling["interacts"]
+        )
+        views = {name: output.view for name, output in outputs.items()} | {BEHAVIOR: behavior}
+        return Embeddings(user, behavior if self.config.fusion == "input" else _sum(behavior, fused)), views
+
+    def _present(self, modality: str) -> Tensor:
+        return cast(ModalityRelation, self.modalities[modality]).present
+
+    def _align(self, items: Tensor, names: tuple[str, str], views: dict[str, Tensor]) -> Tensor:
+        """Aligns two views over the items that have both."""
+        for name in names:
+            if name != BEHAVIOR:
+                items = items[self._present(name)[items]]
+        first, second = (views[name].index_select(0, items) for name in names)
+        return info_nce(first, second, self.config.alignment.temperature)
+
+
+def _sum(base: Tensor, messages: list[Tensor]) -> Tensor:
+    for message in messages:
+        base = base + message
+    return base
+
+
+def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[str, ...]:
+    known = modalities_of(graph)
+    names = known if config.relations is None else config.relations
+    for name in (*names, *(key for key in config.coupling if key != "interacts")):
+        if name not in known:
+            raise ConfigError(unknown_name(name, known, kind="relation"))
+    return tuple(names)
+
+
+def _modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
+    num_items = int(graph["item"].num_nodes)
+    edge_index, weight = item_operator(graph, name)
+    return ModalityRelation(
+        edge_index,
+        row_norm(edge_index, num_items, weight),
+        graph[name].item_id,
+        graph[name].x if "x" in graph[name] else None,
+        num_items=num_items,
+        dim=config.embedding_dim,
+        num_hops=config.similar_layers,
+        use_id=config.node_input == "both",
+    )
+
+
+def _couplings(names: tuple[str, ...], config: HeteroLightGCNConfig) -> nn.ParameterDict:
+    start = {"interacts": 1.0} | dict.fromkeys(names, 0.1) | config.coupling
+    used = ("interacts", *names)
+    return nn.ParameterDict(
+        {name: nn.Parameter(torch.tensor(start[name]), requires_grad=config.learn_coupling) for name in used}
+    )
+
+
+def _pairs(names: tuple[str, ...], alignment: Alignment) -> tuple[tuple[str, str], ...]:
+    views = (BEHAVIOR, *names)
+    pairs = tuple(combinations(views, 2)) if alignment.pairs is None else alignment.pairs
+    for view in (view for pair in pairs for view in pair):
+        if view not in views:
+            raise ConfigError(unknown_name(view, views, kind="view"))
+    return pairs if alignment.weight else ()
+
+
+def _warm(item: Tensor, modalities: nn.ModuleDict, num_items: int) -> Tensor | None:
+    """Returns 0 for items scored from content alone and 1 for the others ``(num_items, 1)``; None if all are 1."""
+    cold = torch.bincount(item, minlength=num_items) == 0
+    has_content = torch.zeros(num_items, dtype=torch.bool)
+    for relation in modalities.values():
+        has_content |= cast(ModalityRelation, relation).present
+    cold &= has_content
+    return (~cold).float().unsqueeze(-1) if cold.any() else None
