@@ -30,6 +30,22 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get(DATA_VARIABLE) or "data")
 
 
+def package_folder(name: str) -> Path:
+    """Returns the folder of that name that came with the library, such as ``"configs"`` or ``"datasets"``.
+
+    An installed wheel carries it inside the package as ``_<name>``; in a checkout it stands beside the package.
+
+    Raises:
+        FileNotFoundError: If neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    candidates = (package / f"_{name}", package.parent / name)
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"expected the folder {name!r} of graphrec, looked in {', '.join(map(str, candidates))}")
+
+
 def rank() -> int:
     """Returns the rank of this process under torchrun; 0 for a process on its own."""
     return int(os.environ.get("RANK", "0"))

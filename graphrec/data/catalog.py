@@ -42,10 +42,14 @@ class Catalog:
 
         Raises:
             KeyError: If a column holds an id that is not in the vocabulary.
+            ValueError: If a column holds an id twice.
         """
         aligned = {}
         for name, column in columns.items():
-            series = column if isinstance(column, pd.Series) else pd.Series(dict(column), dtype=object)
+            series = column if isinstance(column, pd.Series) else _series(column)
+            if not series.index.is_unique:
+                twice = series.index[series.index.duplicated()][:3].tolist()
+                raise ValueError(f"expected one value per {ids.name} in column {name!r}, got more for {twice}")
             ids.rows(series.index)
             values = series.reindex(ids.index).astype(object)
             blank = values.map(lambda value: isinstance(value, str) and not value.strip()).astype(bool)
@@ -77,3 +81,7 @@ class Catalog:
         if column not in self.frame:
             raise KeyError(f"no column {column!r} in the catalogue; the columns are {list(self.columns)}")
         return self.frame[column]
+
+
+def _series(values: Mapping[Any, Any]) -> pd.Series:
+    return pd.Series(list(values.values()), index=pd.Index(list(values), tupleize_cols=False), dtype=object)

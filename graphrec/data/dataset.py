@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,11 @@ class Dataset:
     def __post_init__(self) -> None:
         check_disjoint(self.split.train, self.test, names=("train", "test"))
         check_disjoint(self.split.valid, self.test, names=("valid", "test"))
+        for kind, catalog, ids in (("item", self.items, self.split.items), ("user", self.people, self.split.users)):
+            if catalog.ids != ids:
+                raise ValueError(
+                    f"expected the {kind} catalogue to have the {len(ids)} {kind} ids of the split, in order"
+                )
         for modality, matrix in self.neighbors.items():
             expected = (self.num_items, self.num_items)
             if matrix.shape != expected:
@@ -127,14 +133,23 @@ class Dataset:
             for part in (matrix.indptr, matrix.indices, matrix.data):
                 digest.update(np.ascontiguousarray(part).tobytes())
         for column in self.items.columns:
-            digest.update(pd.util.hash_array(self.items.frame[column].astype(str).to_numpy(dtype=object)).tobytes())
+            values = self.items.frame[column].map(_path_name).astype(str)
+            digest.update(pd.util.hash_array(values.to_numpy(dtype=object)).tobytes())
         return digest.hexdigest()[:16]
 
     def drop_unseen(self) -> Dataset:
-        """Drops valid and test interactions whose user or item never occurs in training, and says so in ``notes``."""
+        """Drops valid and test interactions whose user or item never occurs in training, and says so in ``notes``.
+
+        Raises:
+            ValueError: If no test interaction is left.
+        """
         train = self.split.train
         seen_user, seen_item = train.user_degree() > 0, train.item_degree() > 0
         kept = [part.take(seen_user[part.user] & seen_item[part.item]) for part in (self.split.valid, self.test)]
+        if not len(kept[1]):
+            raise ValueError(
+                "expected test interactions with ids seen in training, got an empty split; keep unseen ids"
+            )
         note = f"unseen ids dropped: {len(self.split.valid) - len(kept[0])} valid, {len(self.test) - len(kept[1])} test"
         return replace(self, split=Split(train, kept[0]), test=kept[1], notes=(*self.notes, note))
 
@@ -151,8 +166,9 @@ class Dataset:
 
 
 def concatenate(first: Interactions, second: Interactions) -> Interactions:
-    """Joins two sets of interactions over the same vocabularies."""
-    weight = None if first.weight is None or second.weight is None else np.concatenate([first.weight, second.weight])
+    """Joins two sets of interactions over the same vocabularies; where only one has weights, the other's are 1."""
+    weighted = first.weight is not None or second.weight is not None
+    weight = np.concatenate([_weight(first), _weight(second)]) if weighted else None
     time = None if first.time is None or second.time is None else np.concatenate([first.time, second.time])
     return Interactions(
         user=np.concatenate([first.user, second.user]),
@@ -164,6 +180,14 @@ def concatenate(first: Interactions, second: Interactions) -> Interactions:
     )
 
 
+def _weight(interactions: Interactions) -> NDArray[np.float32]:
+    return np.ones(len(interactions), np.float32) if interactions.weight is None else interactions.weight
+
+
+def _path_name(value: Any) -> Any:
+    return value.name if isinstance(value, Path) else value  # the same data in another folder is the same data
+
+
 def check_disjoint(first: Interactions, second: Interactions, *, names: tuple[str, str]) -> None:
     """Checks that two parts share vocabularies and no user–item pair.
 
@@ -172,7 +196,8 @@ def check_disjoint(first: Interactions, second: Interactions, *, names: tuple[st
     """
     if not (first.users == second.users and first.items == second.items):
         raise ValueError(f"expected {names[0]} and {names[1]} to share their user and item ids")
-    shared = np.intersect1d(first.pairs(), second.pairs())
+    pairs = first.pairs()
+    shared = np.unique(pairs[pd.Index(pairs).isin(second.pairs())])
     if len(shared):
         user, item = divmod(int(shared[0]), first.num_items)
         example = f"user {first.users.ids([user])[0]!r}, item {first.items.ids([item])[0]!r}"

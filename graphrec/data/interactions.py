@@ -33,7 +33,7 @@ class Ids:
             raise ValueError(f"expected unique {name} ids, got duplicates: {_some(twice)}")
 
     @classmethod
-    def from_values(cls, values: Sequence[Any] | NDArray[Any] | pd.Series, *, name: str = "id") -> Ids:
+    def from_values(cls, values: Sequence[Any] | NDArray[Any] | pd.Series | pd.Index, *, name: str = "id") -> Ids:
         """Builds the ids of a column with repeats: sorted where they can be, else in order of appearance."""
         unique = pd.Index(pd.unique(pd.Series(values)), tupleize_cols=False)
         try:
@@ -73,7 +73,7 @@ class Ids:
 
     def ids(self, rows: ArrayLike) -> NDArray[Any]:
         """Returns the external id of every row."""
-        return self.index.to_numpy()[np.asarray(rows)]
+        return self.index.to_numpy()[_positions(rows)]
 
     def fingerprint(self) -> str:
         """Returns a hash of the ids and their order."""
@@ -129,7 +129,7 @@ class Interactions:
             user: The column of user ids.
             item: The column of item ids.
             weight: The column of ratings or counts, if any.
-            time: The column of times, if any.
+            time: The column of times, if any: numbers, dates, or texts that pandas reads as dates.
             users: A vocabulary to use instead of the ids found.
             items: A vocabulary to use instead of the ids found.
 
@@ -152,7 +152,7 @@ class Interactions:
             users=users,
             items=items,
             weight=None if weight is None else frame[weight].to_numpy(dtype=np.float32),
-            time=None if time is None else frame[time].to_numpy(),
+            time=None if time is None else _moments(frame[time]),
         )
 
     def __len__(self) -> int:
@@ -170,7 +170,7 @@ class Interactions:
 
     def take(self, selection: ArrayLike) -> Interactions:
         """Returns the interactions at these positions, or where a mask is true; vocabularies stay."""
-        chosen = np.asarray(selection)
+        chosen = _positions(selection)
         return replace(
             self,
             user=self.user[chosen],
@@ -188,7 +188,7 @@ class Interactions:
 
     def csr(self, *, weighted: bool = False) -> sp.csr_array:
         """Returns the ``(num_users, num_items)`` matrix of ones, or of weights; repeated pairs count once."""
-        unique = self if self._is_unique() else self.deduplicate()
+        unique = self if self.is_unique() else self.deduplicate()
         values = unique.weight if weighted and unique.weight is not None else np.ones(len(unique), np.float32)
         shape = (self.num_users, self.num_items)
         return sp.coo_array((values, (unique.user, unique.item)), shape=shape).tocsr()
@@ -201,17 +201,29 @@ class Interactions:
         """Returns the number of interactions of every item ``(num_items,)``."""
         return np.bincount(self.item, minlength=self.num_items).astype(np.int64)
 
+    def positive(self, threshold: float | None = None) -> NDArray[np.bool_]:
+        """Returns which ratings are at or above the threshold ``(num_interactions,)``; all without one.
+
+        Raises:
+            ValueError: If a threshold is given and there are no ratings, or none reaches it.
+        """
+        if threshold is None:
+            return np.ones(len(self), dtype=bool)
+        if self.weight is None:
+            raise ValueError(f"expected ratings for threshold={threshold}, got none; name the rating column")
+        chosen = self.weight >= threshold
+        if not chosen.any():
+            highest = self.weight.max(initial=-np.inf)
+            raise ValueError(f"expected ratings at or above threshold={threshold}, got none; the highest is {highest}")
+        return chosen
+
     def implicit(self, threshold: float | None = None) -> Interactions:
         """Turns ratings into implicit feedback: those at or above the threshold, or all, each of weight 1.
 
         Raises:
-            ValueError: If a threshold is given and there are no ratings.
+            ValueError: If a threshold is given and there are no ratings, or none reaches it.
         """
-        if threshold is None:
-            return replace(self, weight=None)
-        if self.weight is None:
-            raise ValueError(f"expected ratings for threshold={threshold}, got interactions without weight")
-        return replace(self.take(self.weight >= threshold), weight=None)
+        return replace(self.take(self.positive(threshold)), weight=None)
 
     def deduplicate(self, keep: Literal["sum", "first", "last"] = "sum") -> Interactions:
         """Makes every user–item pair unique.
@@ -222,7 +234,7 @@ class Interactions:
         """
         if keep not in ("sum", "first", "last"):
             raise ValueError(f"expected keep='sum', 'first' or 'last', got {keep!r}")
-        if self._is_unique():
+        if self.is_unique():
             return self
         order = np.arange(len(self)) if self.time is None else np.argsort(self.time, kind="stable")
         pair = self.pairs()[order]
@@ -251,9 +263,19 @@ class Interactions:
 
     def compact(self) -> Interactions:
         """Drops the ids without an interaction from the vocabularies."""
-        users = Ids(self.users.ids(np.unique(self.user)), name="user")
-        items = Ids(self.items.ids(np.unique(self.item)), name="item")
-        user, item = users.rows(self.users.ids(self.user)), items.rows(self.items.ids(self.item))
+        users = Ids(self.users.ids(np.flatnonzero(self.user_degree())), name="user")
+        items = Ids(self.items.ids(np.flatnonzero(self.item_degree())), name="item")
+        return self.reindex(users=users, items=items)
+
+    def reindex(self, *, users: Ids | None = None, items: Ids | None = None) -> Interactions:
+        """Moves the interactions to other vocabularies, larger, smaller or in another order.
+
+        Raises:
+            KeyError: If a new vocabulary lacks an id that has an interaction.
+        """
+        users = self.users if users is None else users
+        items = self.items if items is None else items
+        user, item = _moved(self.user, self.users, users), _moved(self.item, self.items, items)
         return replace(self, user=user, item=item, users=users, items=items)
 
     def statistics(self) -> dict[str, float]:
@@ -287,8 +309,28 @@ class Interactions:
         """Returns one integer per interaction that names its pair: ``user * num_items + item``."""
         return self.user * self.num_items + self.item
 
-    def _is_unique(self) -> bool:
-        return len(np.unique(self.pairs())) == len(self)
+    def is_unique(self) -> bool:
+        """Returns whether no user–item pair is repeated."""
+        pairs = np.sort(self.pairs())
+        return not (pairs[1:] == pairs[:-1]).any()
+
+
+def _moments(values: pd.Series) -> NDArray[Any]:
+    if pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy()
+    return pd.to_datetime(values, utc=True).dt.tz_localize(None).to_numpy()
+
+
+def _positions(selection: ArrayLike) -> NDArray[Any]:
+    chosen = np.asarray(selection)
+    return chosen if chosen.size else chosen.astype(np.int64)  # an empty list is a list of floats to NumPy
+
+
+def _moved(rows: IntArray, old: Ids, new: Ids) -> IntArray:
+    present = np.flatnonzero(np.bincount(rows, minlength=len(old)))
+    target = np.full(len(old), -1, dtype=np.int64)
+    target[present] = new.rows(old.ids(present))
+    return target[rows]
 
 
 def _index(values: Any) -> pd.Index:

@@ -1,0 +1,275 @@
+"""Where a data set comes from: a name, a folder, a file, or a DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from graphrec.config import ConfigError, resolve, unknown_name
+from graphrec.data.cards import CARD_FILE, card_names, find_folder, load_card, read_card
+from graphrec.data.content import gather
+from graphrec.data.dataset import Dataset
+from graphrec.data.files import read_columns, require_columns, require_file
+from graphrec.data.interactions import Ids, Interactions
+from graphrec.data.splits import PARTS, SPLITS, Repeats, SplitConfig, merge_repeats, split_given
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+TABLE_SUFFIXES = (*SEPARATORS, ".parquet")
+CARD_SUFFIXES = (".yaml", ".yml")
+SYNTHETIC = "synthetic"
+GENERATOR = "graphrec.data.synthetic:generate"
+
+
+def load_dataset(
+    source: str | Path,
+    *,
+    root: str | Path | None = None,
+    features: Sequence[str] | None = None,
+    drop_unseen: bool = False,
+) -> Dataset:
+    """Loads a data set by name or from a path.
+
+    Args:
+        source: A name with a card, such as ``"amazon-baby"``; ``"synthetic"`` or ``"synthetic:200"`` for the embedded
+            catalogue with about that many interactions; a folder with a ``dataset.yaml`` card, or such a card, its
+            files beside it; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``, perhaps ``rating``
+            (all count), ``time``, and ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
+        root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
+        features: The modalities whose vectors are read, those a card calls optional included; by default all others.
+        drop_unseen: Whether valid and test interactions with ids that training never saw are dropped, which labels
+            the data set.
+
+    Raises:
+        ConfigError: If the name, or a name in ``features``, is unknown.
+        FileNotFoundError: If the data or one of its files is missing.
+        ValueError: If the data is not what was expected.
+    """
+    dataset = _load(source, root, features)
+    return dataset.drop_unseen() if drop_unseen else dataset
+
+
+def from_dataframe(
+    df: pd.DataFrame,
+    *,
+    user: str = "user",
+    item: str = "item",
+    rating: str | None = None,
+    time: str | None = None,
+    threshold: float | None = None,
+    repeats: Repeats = "sum",
+    k_core: int | None = None,
+    split: str | SplitConfig | None = None,
+    features: Mapping[str, Any] | None = None,
+    user_features: Mapping[str, Any] | None = None,
+    items: pd.DataFrame | None = None,
+    people: pd.DataFrame | None = None,
+    name: str = "dataframe",
+) -> Dataset:
+    """Builds a data set from a DataFrame of interactions.
+
+    Ids that only the features or catalogues know become items (users) without an interaction; ids that the threshold
+    or the k-core removes take their features along.
+
+    Args:
+        df: One row per interaction.
+        user: The column of user ids.
+        item: The column of item ids.
+        rating: The column of ratings, if any.
+        time: The column of times, if any.
+        threshold: The lowest rating that counts as an interaction; without it all count.
+        repeats: How repeated pairs become one: ``"sum"`` counts them as a weight, ``"first"`` and ``"last"`` keep one
+            by time.
+        k_core: Users and items with fewer interactions are removed until none is left.
+        split: The name of a split (see ``SplitConfig``), its configuration, or the column that says 0, 1, 2 or train,
+            valid, test; by default 8:1:1 per user at random, seed 0.
+        features: What is known about items by modality, see ``graphrec.data.content.gather``.
+        user_features: The same about users.
+        items: Further item attributes, indexed by item id.
+        people: Further user attributes, indexed by user id.
+        name: The name shown in tables.
+
+    Raises:
+        ConfigError: If there is no such split.
+        TypeError: If a feature has a form that cannot be read.
+        ValueError: If a column or value is missing, no rating reaches the threshold, the k-core is empty, features
+            cannot be aligned, or a part of the split is empty.
+    """
+    found = Interactions.from_frame(df, user=user, item=item, weight=rating, time=time)
+    labels = _labels(df, split)
+    kept = _kept(found, threshold)
+    if labels is None:
+        kept = _core(merge_repeats(kept, repeats, name=name), k_core)
+    elif k_core is not None:
+        raise ValueError(f"expected no k_core with a split given by the column {split!r}, got {k_core}; filter before")
+    about_items = gather(features, items, found.items).without(_gone(found.items, kept.items))
+    about_people = gather(user_features, people, found.users).without(_gone(found.users, kept.users))
+    kept = kept.reindex(users=about_people.extend(kept.users), items=about_items.extend(kept.items))
+    if labels is None:
+        parts = _split_config(split).apply(kept)
+    else:
+        parts = split_given(kept, labels[found.positive(threshold)], repeats=repeats, name=name)
+    return Dataset(
+        name=name,
+        split=parts[0],
+        test=parts[1],
+        items=about_items.catalog(kept.items),
+        people=about_people.catalog(kept.users),
+        vectors=about_items.vectors,
+        user_vectors=about_people.vectors,
+    )
+
+
+def read_table(
+    path: str | Path,
+    *,
+    user: str = "user",
+    item: str = "item",
+    rating: str | None = None,
+    time: str | None = None,
+    separator: str | None = None,
+) -> pd.DataFrame:
+    """Reads a CSV, TSV or Parquet table of interactions for ``from_dataframe``.
+
+    Args:
+        path: The file; its suffix says the format.
+        user: The column of user ids.
+        item: The column of item ids.
+        rating: The column of ratings, if any.
+        time: The column of times, if any.
+        separator: Between the columns of a text file, where the suffix does not say it.
+
+    Returns:
+        The table with the columns named ``user``, ``item``, ``rating`` and ``time``; other columns stay.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a column is missing or the format is unknown.
+    """
+    path = Path(path)
+    named = {"user": user, "item": item, "rating": rating, "time": time}
+    renamed = {old: new for new, old in named.items() if old is not None}
+    if path.suffix == ".parquet" and separator is None:
+        frame = require_columns(pd.read_parquet(require_file(path)), list(renamed), path)
+    else:
+        frame = read_columns(path, list(renamed), separator=separator or _separator(path))
+    hidden = [new for old, new in renamed.items() if old != new and new in frame.columns and new not in renamed]
+    return frame.drop(columns=hidden).rename(columns=renamed)
+
+
+def describe(dataset: Dataset) -> pd.DataFrame:
+    """Describes a data set: statistics, split sizes, unseen ids, and what is known about how many items and users.
+
+    Returns:
+        A table with the columns ``part``, ``property`` and ``value``.
+    """
+    rows: list[tuple[str, str, Any]] = [("data set", "name", dataset.name)]
+    rows += [("interactions", key, value) for key, value in dataset.statistics().items()]
+    rows += [("vectors", name, _shape(entry.values, dataset.num_items)) for name, entry in dataset.vectors.items()]
+    rows += [
+        ("user vectors", name, _shape(entry.values, dataset.num_users)) for name, entry in dataset.user_vectors.items()
+    ]
+    rows += [("neighbours", name, f"{graph.nnz} edges") for name, graph in dataset.neighbors.items()]
+    for part, catalog in (("item content", dataset.items), ("user content", dataset.people)):
+        rows += [(part, name, _share(int(catalog.present(name).sum()), len(catalog.ids))) for name in catalog.columns]
+    rows += [("note", str(number), note) for number, note in enumerate(dataset.notes, start=1)]
+    return pd.DataFrame(rows, columns=["part", "property", "value"])
+
+
+def _load(source: str | Path, root: str | Path | None, features: Sequence[str] | None) -> Dataset:
+    name = source if isinstance(source, str) else None
+    if name is not None and name.partition(":")[0] == SYNTHETIC:
+        _no_features(features, name)
+        return _synthetic(name)
+    if name is not None and name in card_names():
+        card = load_card(name)
+        return read_card(card, find_folder(card, root), features=features)
+    return _load_path(Path(source), features)
+
+
+def _load_path(path: Path, features: Sequence[str] | None) -> Dataset:
+    if path.is_dir() or path.suffix in CARD_SUFFIXES:
+        file = require_file(path / CARD_FILE if path.is_dir() else path)
+        return read_card(load_card(file), file.parent, features=features)
+    if path.suffix in TABLE_SUFFIXES:
+        _no_features(features, path.name)
+        return _from_table(path)
+    if len(path.parts) > 1:
+        raise FileNotFoundError(f"no file or folder {str(path)!r} with a data set ({CARD_FILE}, CSV, TSV or Parquet)")
+    raise ConfigError(f"{unknown_name(path.name, (*card_names(), SYNTHETIC), kind='data set')}; or the path of one")
+
+
+def _synthetic(name: str) -> Dataset:
+    size = name.partition(":")[2]
+    generate = resolve(GENERATOR, {}, kind="data set")
+    if not size:
+        return generate()
+    if not size.isdecimal():
+        raise ConfigError(f"expected a number of interactions as in 'synthetic:200', got {name!r}")
+    return generate(int(size))
+
+
+def _from_table(path: Path) -> Dataset:
+    frame = read_table(path)
+    rating, time, split = (column if column in frame.columns else None for column in ("rating", "time", "split"))
+    return from_dataframe(frame, rating=rating, time=time, split=split, name=path.stem)
+
+
+def _no_features(features: Sequence[str] | None, name: str) -> None:
+    if features:
+        raise ConfigError(
+            f"expected no features={list(features)} for {name!r}, which has no feature files to choose from"
+        )
+
+
+def _labels(df: pd.DataFrame, split: str | SplitConfig | None) -> NDArray[Any] | None:
+    if not isinstance(split, str) or split not in df.columns:
+        return None
+    codes: dict[Any, int] = {part: code for code, part in enumerate(PARTS)}
+    return np.array([codes.get(label, label) for label in df[split]], dtype=object)
+
+
+def _split_config(split: str | SplitConfig | None) -> SplitConfig:
+    if isinstance(split, SplitConfig):
+        return split
+    if split is not None and split not in SPLITS:
+        raise ConfigError(f"{unknown_name(split, SPLITS, kind='split')}; or the column that holds the parts")
+    return SplitConfig(name=split or "random")
+
+
+def _kept(found: Interactions, threshold: float | None) -> Interactions:
+    positive = found.implicit(threshold)
+    return positive if threshold is None else positive.compact()
+
+
+def _core(interactions: Interactions, k: int | None) -> Interactions:
+    if k is None:
+        return interactions
+    core = interactions.k_core(k)
+    if not len(core):
+        raise ValueError(f"expected a {k}-core with interactions, got none out of {len(interactions)}; use a smaller k")
+    return core
+
+
+def _gone(before: Ids, after: Ids) -> pd.Index:
+    return before.index[after.find(before.index) < 0]
+
+
+def _separator(path: Path) -> str:
+    if path.suffix not in SEPARATORS:
+        raise ValueError(
+            f"expected a file ending in {', '.join(TABLE_SUFFIXES)}, got {path.name!r}; or name a separator"
+        )
+    return SEPARATORS[path.suffix]
+
+
+def _shape(values: NDArray[Any], total: int) -> str:
+    return f"{_share(len(values), total)}, {values.shape[1]} numbers each"
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} of {total} ({count / total:.1%})" if total else "0 of 0"
