@@ -1,8 +1,10 @@
-"""LightGCN propagation over typed relations."""
+"""LightGCN propagation over the user–item graph, as one differentiable operation."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from graphrec.nn.sparse import SparseOperator
 
@@ -22,6 +24,9 @@ def light_gcn(
     .. math:: \mathbf{E}^{(l+1)} = c\,\mathbf{A}\mathbf{E}^{(l)}, \qquad
               \mathbf{E} = \frac{1}{L+1}\sum_{l=0}^{L}\mathbf{E}^{(l)}
 
+    The sum is a polynomial in :math:`\mathbf{A}` and is evaluated by Horner's rule, each layer one fused
+    multiply-add; since :math:`\mathbf{A}` is symmetric, the backward pass is the same polynomial.
+
     Args:
         interactions: The normalised operator from items to users ``(num_users, num_items)``.
         user: Input of the users ``(num_users, dim)``.
@@ -30,13 +35,77 @@ def light_gcn(
         coupling: The coupling :math:`c`, a number or a learnable scalar.
 
     Returns:
-        The read-outs of users ``(num_users, dim)`` and items ``(num_items, dim)``.
+        The read-outs of users ``(num_users, dim)`` and items ``(num_items, dim)``, fp32.
+
+    Raises:
+        ValueError: If the inputs do not fit the operator, or the coupling is 0.
     """
-    user_sum, item_sum = user, item
+    expected = (interactions.num_targets, interactions.num_sources)
+    if (user.size(0), item.size(0)) != expected:
+        raise ValueError(f"expected {expected} rows of users and items, got {(user.size(0), item.size(0))}")
+    if float(coupling) == 0:
+        raise ValueError("expected a non-zero coupling, got 0; use num_layers=0 to leave the relation out")
+    c = torch.as_tensor(coupling, dtype=torch.float32, device=user.device)
+    with torch.autocast(user.device.type, enabled=False):
+        readout = _Polynomial.apply(*interactions.matrices(), user.float(), item.float(), num_layers, c)
+    users, items = readout
+    return users, items
+
+
+class _Polynomial(torch.autograd.Function):
+    r"""Computes :math:`\frac{1}{L+1}\sum_l (c\mathbf{A})^l \mathbf{E}` for the bipartite :math:`\mathbf{A}`."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, matrix: Tensor, transpose: Tensor, user: Tensor, item: Tensor, num_layers: int, c: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        scale = 1.0 / (num_layers + 1)
+        ctx.matrices, ctx.scale, ctx.c = (matrix, transpose), scale, float(c)  # type: ignore[attr-defined]
+        states = _horner(matrix, transpose, user, item, num_layers, float(c))
+        ctx.num_layers = num_layers  # type: ignore[attr-defined]
+        ctx.save_for_backward(*(part for state in states for part in state) if c.requires_grad else ())
+        return states[-1][0] * scale, states[-1][1] * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: FunctionCtx, user_grad: Tensor, item_grad: Tensor
+    ) -> tuple[None, None, Tensor, Tensor, None, Tensor | None]:
+        (matrix, transpose), scale, c = ctx.matrices, ctx.scale, ctx.c  # type: ignore[attr-defined]
+        grads = user_grad * scale, item_grad * scale
+        if not ctx.needs_input_grad[5]:  # type: ignore[attr-defined]
+            states = _horner(matrix, transpose, *grads, ctx.num_layers, c)  # type: ignore[attr-defined]
+            return None, None, states[-1][0], states[-1][1], None, None
+        saved = ctx.saved_tensors  # type: ignore[attr-defined]
+        states = list(zip(saved[::2], saved[1::2], strict=True))
+        user_sum, item_sum, slope = _adjoint(matrix, transpose, grads, states, c)
+        return None, None, user_sum, item_sum, None, slope
+
+
+def _horner(
+    matrix: Tensor, transpose: Tensor, user: Tensor, item: Tensor, num_layers: int, c: float
+) -> list[tuple[Tensor, Tensor]]:
+    """Returns the inner brackets of ``E + cA(E + cA(E + …))``, the innermost first."""
+    states = [(user, item)]
     for _ in range(num_layers):
-        user, item = interactions(item), interactions.transposed(user)
-        if not isinstance(coupling, float) or coupling != 1.0:
-            user, item = user * coupling, item * coupling
+        inner_user, inner_item = states[-1]
+        states.append(
+            (torch.addmm(user, matrix, inner_item, alpha=c), torch.addmm(item, transpose, inner_user, alpha=c))
+        )
+    return states
+
+
+def _adjoint(
+    matrix: Tensor, transpose: Tensor, grads: tuple[Tensor, Tensor], states: list[tuple[Tensor, Tensor]], c: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Walks the brackets from the outside in, collecting the gradients of the inputs and of the coupling."""
+    user, item = grads
+    user_sum, item_sum = user, item
+    slope = user.new_zeros(())
+    base_user, base_item = states[0]
+    for outer_user, outer_item in reversed(states[1:]):
+        slope = slope + torch.vdot(user.flatten(), (outer_user - base_user).flatten())
+        slope = slope + torch.vdot(item.flatten(), (outer_item - base_item).flatten())
+        user, item = (matrix @ item) * c, (transpose @ user) * c
         user_sum, item_sum = user_sum + user, item_sum + item
-    scale = 1.0 / (num_layers + 1)
-    return user_sum * scale, item_sum * scale
+    return user_sum, item_sum, slope / c

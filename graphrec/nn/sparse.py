@@ -48,25 +48,29 @@ class SparseOperator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         r"""Returns :math:`\mathbf{A}\mathbf{X}` ``(num_targets, dim)`` for ``x (num_sources, dim)``."""
-        return _apply(x, self.num_sources, self._matrix(), self._transpose())
+        matrix, transpose = self.matrices()
+        return _apply(x, self.num_sources, matrix, transpose)
 
     def transposed(self, x: Tensor) -> Tensor:
         r"""Returns :math:`\mathbf{A}^\top\mathbf{X}` ``(num_sources, dim)`` for ``x (num_targets, dim)``."""
-        return _apply(x, self.num_targets, self._transpose(), self._matrix())
+        matrix, transpose = self.matrices()
+        return _apply(x, self.num_targets, transpose, matrix)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """Returns the matrix ``(num_targets, num_sources)`` and its transpose as CSR tensors that share the buffers."""
+        rows, cols = self.num_targets, self.num_sources
+        return (
+            _view(self.crow, self.col, self.value, (rows, cols)),
+            _view(self.crow_t, self.col_t, self.value_t, (cols, rows)),
+        )
 
     def to_dense(self) -> Tensor:
         """Returns the matrix ``(num_targets, num_sources)``; for tests and small graphs."""
-        return self._matrix().to_dense()
+        return self.matrices()[0].to_dense()
 
     def extra_repr(self) -> str:
         """Returns the shape and the number of entries, for ``repr``."""
         return f"{self.num_targets} x {self.num_sources}, {self.value.numel()} entries"
-
-    def _matrix(self) -> Tensor:
-        return _view(self.crow, self.col, self.value, (self.num_targets, self.num_sources))
-
-    def _transpose(self) -> Tensor:
-        return _view(self.crow_t, self.col_t, self.value_t, (self.num_sources, self.num_targets))
 
 
 class _Product(torch.autograd.Function):
