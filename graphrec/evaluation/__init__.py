@@ -1,1 +1,1 @@
-"""."""
+"""Full-rank evaluation: metrics with one value per user, ranking in blocks, and paired significance tests."""
