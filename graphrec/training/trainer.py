@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class Trainer:
         fabric = _fabric(config)
         loader = _loader(config, split.train, fabric)
         module, optimizer = fabric.setup(model, _adam(config, model))
-        scheduler = _scheduler(config, optimizer, max(1, len(loader) // config.accumulate))
+        scheduler = _scheduler(config, optimizer, math.ceil(len(loader) / config.accumulate))
         keeper = Keeper(fabric, model, optimizer, scheduler, folder=self.folder, identity=self.identity)
         state = keeper.resume() if resume else TrainingState()
         for epoch in track(range(state.epoch, config.max_epochs), "training"):
@@ -125,11 +126,11 @@ class Trainer:
             model.refresh(epoch)
             values = self._epoch(fabric, module, optimizer, scheduler, loader, epoch)
             values["seconds"] = time.perf_counter() - began
-            if len(split.valid) and (epoch + 1) % config.evaluate_every == 0:
+            if len(split.valid) and _is_due(epoch + 1, config.evaluate_every, config.max_epochs):
                 values[config.metric] = fabric.broadcast(validate(model, split, config.metric))
             state.observe(epoch + 1, values, values.get(config.metric), model)
             self._report(fabric, state, values)
-            if self.folder is not None and (epoch + 1) % config.checkpoint_every == 0:
+            if self.folder is not None and _is_due(epoch + 1, config.checkpoint_every, config.max_epochs):
                 keeper.save(state)
         state.restore_best(model)
         model.eval()
@@ -209,6 +210,10 @@ def _scheduler(config: TrainingConfig, optimizer: Any, steps_per_epoch: int) -> 
     return torch.optim.lr_scheduler.LambdaLR(
         inner, lambda step: config.schedule.factor((step + 1) / steps_per_epoch, config.max_epochs)
     )
+
+
+def _is_due(epoch: int, every: int, last: int) -> bool:
+    return epoch % every == 0 or epoch == last
 
 
 def _check_finite(steps: list[dict[str, Tensor]], epoch: int, first: int) -> None:
