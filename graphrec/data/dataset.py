@@ -200,7 +200,7 @@ def check_disjoint(first: Interactions, second: Interactions, *, names: tuple[st
     shared = np.unique(pairs[pd.Index(pairs).isin(second.pairs())])
     if len(shared):
         user, item = divmod(int(shared[0]), first.num_items)
-        example = f"user {first.users.ids([user])[0]!r}, item {first.items.ids([item])[0]!r}"
+        example = f"user {first.users.ids([user]).tolist()[0]!r}, item {first.items.ids([item]).tolist()[0]!r}"
         raise ValueError(
             f"expected {names[0]} and {names[1]} to be disjoint, got {len(shared)} shared pairs, e.g. {example}"
         )

@@ -43,7 +43,7 @@ def given(interactions: Interactions, labels: ArrayLike) -> Parts:
     codes = np.asarray(labels)
     if codes.shape != interactions.user.shape:
         raise ValueError(f"expected one label per interaction {interactions.user.shape}, got {codes.shape}")
-    unknown = [label for label in pd.unique(codes) if label not in (TRAIN, VALID, TEST)]
+    unknown = [label for label in pd.unique(codes).tolist() if label not in (TRAIN, VALID, TEST)]
     if unknown:
         raise ValueError(f"expected the labels 0 (train), 1 (valid) and 2 (test), got {unknown[:5]} as well")
     split, test = _parts(interactions, codes)

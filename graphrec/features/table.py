@@ -35,7 +35,7 @@ class FeatureTable:
             raise ValueError("expected ascending, unique rows; use FeatureTable.align for vectors in any order")
         bad = np.flatnonzero(~np.isfinite(self.values).all(axis=1))
         if len(bad):
-            names = ", ".join(repr(name) for name in self.ids.ids(self.rows[bad[:5]]))
+            names = ", ".join(repr(name) for name in self.ids.ids(self.rows[bad[:5]]).tolist())
             raise ValueError(
                 f"expected finite features, got NaN or infinity in {len(bad)} row(s) of {self.source!r}, "
                 f"ids: {names}; mend them, or leave these ids out to mark them as absent"

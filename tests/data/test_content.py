@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from graphrec.data.content import gather
+from graphrec.data.dataset import Vectors
+from graphrec.data.interactions import Ids
+
+IDS = Ids(["a", "b", "c"], name="item")
+EXPECTED = {"b": [1.0, 2.0], "a": [3.0, 4.0]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Vectors(Ids(["b", "a"], name="item"), np.array([[1, 2], [3, 4]])),
+        {"b": [1, 2], "a": np.array([3, 4])},
+        {"b": [1, 2], "a": (3, 4), "c": None},
+        pd.Series([[1, 2], [3, 4], None], index=["b", "a", "c"]),
+        pd.DataFrame({"x": [1, 3], "y": [2, 4]}, index=["b", "a"]),
+    ],
+)
+def test_every_form_of_vectors_keeps_its_ids(value):
+    vectors = gather({"audio": value}, None, IDS).vectors["audio"]
+    assert dict(zip(vectors.ids.index, vectors.values.tolist(), strict=True)) == EXPECTED
+
+
+def test_bare_arrays_are_refused_unless_the_ids_are_rows():
+    with pytest.raises(ValueError, match=r"shape \(3, 2\): nothing says which row belongs to which of the 3 items"):
+        gather({"image": np.ones((3, 2))}, None, IDS)
+    numbered = Ids(range(3), name="item")
+    assert gather({"image": np.ones((3, 2))}, None, numbered).vectors["image"].ids == numbered
+    with pytest.raises(ValueError, match=r"give the ids too, as Vectors\(Ids\(ids\), array\)"):
+        gather({"image": np.ones((2, 2))}, None, numbered)
+
+
+def test_texts_and_paths_become_columns():
+    content = gather(
+        {"text": {"a": "red", "c": None}, "image": pd.Series(["x.jpg", None, ""], index=["a", "b", "c"])}, None, IDS
+    )
+    catalog = content.catalog(IDS)
+    assert catalog.values("text") == ["red", None, None]
+    assert catalog.values("image") == [Path("x.jpg"), None, None]
+    assert content.vectors == {}
+
+
+def test_attributes_are_columns_too():
+    catalog = gather(None, pd.DataFrame({"brand": ["x", "y"]}, index=["c", "a"]), IDS).catalog(IDS)
+    assert catalog.values("brand") == ["y", None, "x"]
+
+
+def test_new_ids_extend_the_vocabulary_and_old_ones_leave():
+    content = gather({"audio": {"z": [1], "a": [2]}, "text": {"y": "new", "b": "old"}}, None, IDS)
+    assert content.extend(IDS).index.tolist() == ["a", "b", "c", "y", "z"]
+    assert gather({"text": {"a": "old"}}, None, IDS).extend(IDS) is IDS
+    left = content.without(pd.Index(["a", "b"]))
+    assert left.vectors["audio"].ids.index.tolist() == ["z"]
+    assert left.columns["text"].index.tolist() == ["y"]
+    assert content.without(pd.Index([])) is content
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (3, TypeError, r"for features\['f'\], got int"),
+        ([[1, 2]], TypeError, "got list"),
+        ({}, ValueError, r"expected values in features\['f'\], got none"),
+        ({"a": [1, 2], "b": [1]}, ValueError, "vectors of one length"),
+        ({"a": [1, 2], "b": "text"}, ValueError, "vectors of one length"),
+        (pd.DataFrame({"t": ["x"]}, index=["a"]), ValueError, r"other values in \['t'\]; give texts as a Series"),
+        (pd.DataFrame({"t": [1, 2]}, index=["a", "a"]), ValueError, "unique item ids, got duplicates: 'a'"),
+    ],
+)
+def test_other_forms_are_refused(value, error, message):
+    with pytest.raises(error, match=message):
+        gather({"f": value}, None, IDS)
