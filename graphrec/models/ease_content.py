@@ -77,7 +77,7 @@ class ContentEASE(EASE):
 class CollectiveEASEConfig(ContentEASEConfig):
     """Hyper-parameters of collective EASE."""
 
-    content_weight: Annotated[float, Field(ge=0), Search(0.1, 1000, log=True)] = 50.0
+    content_weight: Annotated[float, Field(ge=0), Search(0.1, 1000, log=True)] = 10.0
     """How much a shared feature counts, in shared users."""
 
 
@@ -142,7 +142,7 @@ class AddEASE(ContentEASE):
 class L3AEConfig(ContentEASEConfig):
     """Hyper-parameters of L3AE."""
 
-    distillation: Annotated[float, Field(ge=0), Search(1, 2000, log=True)] = 200.0
+    distillation: Annotated[float, Field(ge=0), Search(1, 2000, log=True)] = 100.0
     """The weight gamma that draws the solution to the features' weights."""
 
     content_regularization: Annotated[float, Field(gt=0), Search(0.1, 100, log=True)] = 10.0
