@@ -110,7 +110,7 @@ class AddEASEConfig(ContentEASEConfig):
     content_weight: Annotated[float, Field(ge=0, le=1), Search(0, 1)] = 0.5
     """The share of the features' weights in the sum."""
 
-    content_regularization: Annotated[float, Field(gt=0), Search(0.1, 100, log=True)] = 10.0
+    content_regularization: Annotated[float, Field(gt=0), Search(0.1, 1000, log=True)] = 10.0
     """The L2 weight of the features' own model."""
 
 
@@ -145,7 +145,7 @@ class L3AEConfig(ContentEASEConfig):
     distillation: Annotated[float, Field(ge=0), Search(1, 2000, log=True)] = 100.0
     """The weight gamma that draws the solution to the features' weights."""
 
-    content_regularization: Annotated[float, Field(gt=0), Search(0.1, 100, log=True)] = 10.0
+    content_regularization: Annotated[float, Field(gt=0), Search(0.1, 1000, log=True)] = 10.0
     """The L2 weight of the features' own model."""
 
 
