@@ -96,15 +96,27 @@ class FREEDOM(Recommender):
         return Embeddings(user, item + similar)
 
     def _feature_loss(self, user: Tensor, batch: Batch) -> Tensor:
-        """Ranks by projected features, over the pairs whose items all have the modality."""
-        losses = []
+        """Ranks by projected features, over the pairs of which both items have the modality."""
+        losses = [user.new_zeros(())]
         for name, projection in self.projections.items():
             node = getattr(self, f"{name}_node")
-            present = (node[batch.positive] >= 0) & (node[batch.negative] >= 0).all(dim=-1)
-            items = projection(getattr(self, f"{name}_x"))
-            part = Batch(batch.user[present], node[batch.positive[present]], node[batch.negative[present]])
-            losses.append(self.config.objective(*pair_scores(Embeddings(user, items), part)))
-        return torch.stack([value for terms in losses for value in terms.values()]).sum()
+            present = node[batch.positive] >= 0
+            if present.any():
+                items = Embeddings(user, projection(getattr(self, f"{name}_x")))
+                losses += self.config.objective(*_scores_of_present(items, node, batch, present)).values()
+        return torch.stack(losses).sum()
+
+
+def _scores_of_present(
+    embeddings: Embeddings, node: Tensor, batch: Batch, present: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the scores of the pairs whose positive is present, and which negatives are absent or known."""
+    own = batch.negative.dim() == 2
+    negative = node[batch.negative[present] if own else batch.negative]
+    part = Batch(batch.user[present], node[batch.positive[present]], negative.clamp(min=0))
+    positive, scores = pair_scores(embeddings, part)
+    left_out = (negative < 0).expand_as(scores)
+    return positive, scores, left_out if batch.known is None else left_out | batch.known[present]
 
 
 def modality_weights(graph: HeteroData, weights: dict[str, float]) -> dict[str, float]:

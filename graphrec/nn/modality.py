@@ -63,6 +63,7 @@ class ModalityRelation(nn.Module):
         self.register_buffer("item_id", item_id, persistent=False)
         self.register_buffer("present", torch.zeros(num_items, dtype=torch.bool), persistent=False)
         self.present[item_id] = True
+        self.in_item_order = torch.equal(item_id, torch.arange(num_items, device=item_id.device))
         self.register_buffer("loop", _self_loops(edge_index, weight, num_items), persistent=False)
 
     def forward(self, item: Tensor) -> ModalityOutput:
@@ -81,7 +82,7 @@ class ModalityRelation(nn.Module):
         if self.projection is None:
             return None
         projected: Tensor = self.projection(self.x).float()
-        if len(projected) == len(item):
+        if self.in_item_order:
             return projected
         return torch.zeros_like(item).index_copy(0, self.item_id, projected)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -38,13 +40,11 @@ def light_gcn(
         The read-outs of users ``(num_users, dim)`` and items ``(num_items, dim)``, fp32.
 
     Raises:
-        ValueError: If the inputs do not fit the operator, or the coupling is 0.
+        ValueError: If the inputs do not fit the operator.
     """
     expected = (interactions.num_targets, interactions.num_sources)
     if (user.size(0), item.size(0)) != expected:
         raise ValueError(f"expected {expected} rows of users and items, got {(user.size(0), item.size(0))}")
-    if float(coupling) == 0:
-        raise ValueError("expected a non-zero coupling, got 0; use num_layers=0 to leave the relation out")
     c = torch.as_tensor(coupling, dtype=torch.float32, device=user.device)
     with torch.autocast(user.device.type, enabled=False):
         readout = _Polynomial.apply(*interactions.matrices(), user.float(), item.float(), num_layers, c)
@@ -60,8 +60,8 @@ class _Polynomial(torch.autograd.Function):
         ctx: FunctionCtx, matrix: Tensor, transpose: Tensor, user: Tensor, item: Tensor, num_layers: int, c: Tensor
     ) -> tuple[Tensor, Tensor]:
         scale = 1.0 / (num_layers + 1)
-        ctx.matrices, ctx.scale, ctx.c = (matrix, transpose), scale, float(c)  # type: ignore[attr-defined]
-        states = _horner(matrix, transpose, user, item, num_layers, float(c))
+        ctx.matrices, ctx.scale, ctx.c = (matrix, transpose), scale, c.item()  # type: ignore[attr-defined]
+        states = _horner(matrix, transpose, user, item, num_layers, c.item())
         ctx.num_layers = num_layers  # type: ignore[attr-defined]
         ctx.save_for_backward(*(part for state in states for part in state) if c.requires_grad else ())
         return states[-1][0] * scale, states[-1][1] * scale
@@ -71,15 +71,19 @@ class _Polynomial(torch.autograd.Function):
     def backward(
         ctx: FunctionCtx, user_grad: Tensor, item_grad: Tensor
     ) -> tuple[None, None, Tensor, Tensor, None, Tensor | None]:
-        (matrix, transpose), scale, c = ctx.matrices, ctx.scale, ctx.c  # type: ignore[attr-defined]
-        grads = user_grad * scale, item_grad * scale
-        if not ctx.needs_input_grad[5]:  # type: ignore[attr-defined]
-            states = _horner(matrix, transpose, *grads, ctx.num_layers, c)  # type: ignore[attr-defined]
-            return None, None, states[-1][0], states[-1][1], None, None
-        saved = ctx.saved_tensors  # type: ignore[attr-defined]
-        states = list(zip(saved[::2], saved[1::2], strict=True))
-        user_sum, item_sum, slope = _adjoint(matrix, transpose, grads, states, c)
-        return None, None, user_sum, item_sum, None, slope
+        with torch.autocast(user_grad.device.type, enabled=False):  # backward may be called inside an autocast region
+            return None, None, *_backward(ctx, user_grad, item_grad)
+
+
+def _backward(ctx: Any, user_grad: Tensor, item_grad: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None]:
+    (matrix, transpose), c = ctx.matrices, ctx.c
+    grads = user_grad * ctx.scale, item_grad * ctx.scale
+    if not ctx.needs_input_grad[5]:
+        user_sum, item_sum = _horner(matrix, transpose, *grads, ctx.num_layers, c)[-1]
+        return user_sum, item_sum, None, None
+    states = list(zip(ctx.saved_tensors[::2], ctx.saved_tensors[1::2], strict=True))
+    user_sum, item_sum, slope = _adjoint(matrix, transpose, grads, states, c)
+    return user_sum, item_sum, None, slope
 
 
 def _horner(
@@ -102,10 +106,10 @@ def _adjoint(
     user, item = grads
     user_sum, item_sum = user, item
     slope = user.new_zeros(())
-    base_user, base_item = states[0]
-    for outer_user, outer_item in reversed(states[1:]):
-        slope = slope + torch.vdot(user.flatten(), (outer_user - base_user).flatten())
-        slope = slope + torch.vdot(item.flatten(), (outer_item - base_item).flatten())
-        user, item = (matrix @ item) * c, (transpose @ user) * c
+    for inner_user, inner_item in reversed(states[:-1]):
+        user, item = matrix @ item, transpose @ user
+        slope = slope + torch.vdot(user.flatten(), inner_user.flatten())
+        slope = slope + torch.vdot(item.flatten(), inner_item.flatten())
+        user, item = user * c, item * c
         user_sum, item_sum = user_sum + user, item_sum + item
-    return user_sum, item_sum, slope / c
+    return user_sum, item_sum, slope

@@ -82,7 +82,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transpose @ grad.contiguous()  # type: ignore[attr-defined]
+        with torch.autocast(grad.device.type, enabled=False):  # backward may be called inside an autocast region
+            return None, None, ctx.transpose @ grad.contiguous()  # type: ignore[attr-defined]
 
 
 def _apply(x: Tensor, rows: int, matrix: Tensor, transpose: Tensor) -> Tensor:

@@ -1,0 +1,94 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from graphrec.nn.modality import ModalityRelation
+from tests.reference.propagation import dense_matrix
+
+ITEMS, DIM, WIDTH = 6, 3, 4
+ITEM_ID = torch.tensor([0, 2, 3, 5])  # items 1 and 4 lack the modality
+EDGES = torch.tensor([[0, 2, 3, 5, 2, 5, 3], [2, 0, 5, 3, 2, 5, 0]])  # two self-loops, at 2 and at 5
+WEIGHT = torch.tensor([0.5, 0.25, 1.0, 0.75, 0.5, 0.3, 0.2])
+MATRIX = dense_matrix(EDGES, WEIGHT, ITEMS, ITEMS).float()
+
+
+def vectors():
+    return torch.randn(len(ITEM_ID), WIDTH, generator=torch.Generator().manual_seed(3))
+
+
+def states():
+    return torch.randn(ITEMS, DIM, generator=torch.Generator().manual_seed(4)).requires_grad_()
+
+
+def relation(x, item_id=ITEM_ID, **settings):
+    return ModalityRelation(EDGES, WEIGHT, item_id, x, num_items=ITEMS, dim=DIM, **settings)
+
+
+def projected(module, x, item_id=ITEM_ID):
+    rows = torch.zeros(ITEMS, DIM)
+    rows[item_id] = module.projection(F.normalize(x, dim=-1))
+    return rows
+
+
+@pytest.mark.parametrize("num_hops", [1, 2, 3])
+@pytest.mark.parametrize("use_id", [True, False])
+def test_vectors_are_projected_and_carried_over_the_hops(num_hops, use_id):
+    x, item = vectors(), states()
+    module = relation(x, num_hops=num_hops, use_id=use_id)
+    out = module(item)
+    start = projected(module, x) + (item if use_id else 0.0)
+    torch.testing.assert_close(out.message, torch.linalg.matrix_power(MATRIX, num_hops) @ start)
+    torch.testing.assert_close(out.view, projected(module, x))
+
+
+@pytest.mark.parametrize("num_hops", [1, 2])
+@pytest.mark.parametrize("use_id", [True, False])
+def test_without_vectors_nodes_take_the_item_states_and_the_view_leaves_self_loops_out(num_hops, use_id):
+    item = states()
+    module = relation(None, num_hops=num_hops, use_id=use_id)
+    out = module(item)
+    without_loops = MATRIX - torch.diag(MATRIX.diag())
+    assert module.projection is None
+    torch.testing.assert_close(out.message, torch.linalg.matrix_power(MATRIX, num_hops) @ item)
+    torch.testing.assert_close(out.view, without_loops @ item)
+
+
+@pytest.mark.parametrize("x", [None, vectors()])
+def test_absent_items_send_and_receive_nothing(x):
+    item, module = states(), relation(x)
+    out = module(item)
+    out.message.sum().backward()
+    assert (out.message[[1, 4]] == 0).all()
+    assert (out.view[[1, 4]] == 0).all()
+    assert (item.grad[[1, 4]] == 0).all()
+    assert module.present.tolist() == [True, False, True, True, False, True]
+
+
+def test_gradients_equal_dense_autograd():
+    x, item = vectors(), states()
+    module = relation(x, num_hops=2)
+    weight = torch.randn(ITEMS, DIM)
+    wanted = [item, *module.parameters()]
+    got = torch.autograd.grad((module(item).message * weight).sum(), wanted)
+    start = projected(module, x) + item
+    expected = torch.autograd.grad((MATRIX @ MATRIX @ start * weight).sum(), wanted)
+    for own, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(own, other)
+
+
+def test_vectors_follow_their_item_id_in_any_order():
+    x = torch.randn(ITEMS, WIDTH)
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    ordered, shuffled = relation(x, torch.arange(ITEMS)), relation(x[order], order)
+    shuffled.load_state_dict(ordered.state_dict())
+    item = states()
+    for own, other in zip(shuffled(item), ordered(item), strict=True):
+        torch.testing.assert_close(own, other)
+
+
+def test_the_scale_of_a_vector_does_not_matter_and_graph_data_stay_out_of_the_state_dict():
+    x, item = vectors(), states()
+    module, scaled = relation(x), relation(x * torch.tensor([[1.0], [7.0], [0.1], [30.0]]))
+    scaled.load_state_dict(module.state_dict())
+    assert set(module.state_dict()) == {"projection.weight", "projection.bias"}
+    torch.testing.assert_close(scaled(item).message, module(item).message)
