@@ -20,7 +20,7 @@ from graphrec.runtime import track
 
 BLOCK_CELLS = 1 << 22  # 16 MiB of float32 scores: measured fastest on CPU, where a block then stays in the cache
 BLOCK_CELLS_GPU = 1 << 26
-METRIC_BLOCK = 1 << 16  # users per step of the metrics, whose float64 temporaries are (users, k)
+METRIC_BLOCK = 1 << 16  # users per step of the metrics, whose temporaries are (users, k): few and large operations
 
 
 @runtime_checkable
@@ -187,11 +187,11 @@ def evaluate(
     relevant = np.diff(held_out.indptr).astype(np.int64)
     rows = np.flatnonzero(relevant)
     users = torch.from_numpy(rows).to(device)
-    answers = _Pairs(held_out, rows)
     masks = _selected([_matrix(part) for part in masked.values()], users)
     blocks = _ranked(scorer, users, max(ks), masks, None, block_size, progress)
-    hits = torch.cat([answers.contain(start, top.items) for start, top in blocks])
-    return Evaluation(_frame(hits, relevant[rows], wanted, rows), truth.users)
+    items = torch.cat([top.items.to(torch.int32) for _, top in blocks])
+    values = _values(wanted, items, _Pairs(held_out, rows), torch.from_numpy(relevant[rows]))
+    return Evaluation(pd.DataFrame(values, index=pd.Index(rows, name="user")), truth.users)
 
 
 def mean_by_degree(
@@ -376,16 +376,16 @@ def _closed_items(num_items: int, candidates: ArrayLike | None, exclude: ArrayLi
     return torch.from_numpy(closed)
 
 
-def _frame(
-    hits: Tensor, relevant: NDArray[np.int64], wanted: Sequence[MetricAt], rows: NDArray[np.int64]
-) -> pd.DataFrame:
-    parts = hits.split(METRIC_BLOCK)
-    counts = torch.from_numpy(relevant).to(hits.device).split(METRIC_BLOCK)
-    columns = {
-        metric.label: torch.cat([metric(part, count) for part, count in zip(parts, counts, strict=True)]).cpu().numpy()
-        for metric in wanted
-    }
-    return pd.DataFrame(columns, index=pd.Index(rows, name="user"))
+def _values(
+    wanted: Sequence[MetricAt], items: Tensor, answers: _Pairs, relevant: Tensor
+) -> dict[str, NDArray[np.float64]]:
+    columns: dict[str, list[Tensor]] = {metric.label: [] for metric in wanted}
+    for start in range(0, len(items), METRIC_BLOCK):
+        hits = answers.contain(start, items[start : start + METRIC_BLOCK])
+        count = relevant[start : start + METRIC_BLOCK].to(hits.device)
+        for metric in wanted:
+            columns[metric.label].append(metric(hits, count))
+    return {label: torch.cat(parts).cpu().numpy() for label, parts in columns.items()}
 
 
 def _default_block(num_items: int, device: torch.device) -> int:
