@@ -1,0 +1,173 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from graphrec.config import ConfigError
+from graphrec.models.freedom import FREEDOM
+from graphrec.models.hetero_lightgcn import HeteroLightGCN
+from graphrec.models.lightgcn import LightGCN
+from tests.reference.losses import slow_info_nce
+from tests.reference.models import GRAPH, TRAIN, batch, build, dense_interactions, steps, vectorless_graph
+from tests.reference.propagation import dense_light_gcn, dense_matrix, dense_row_norm
+
+COLD = 33  # has content and no training interactions
+PAIRS = {"alignment_behavior_image", "alignment_behavior_text", "alignment_image_text"}
+
+
+def test_without_relations_it_is_light_gcn_exactly():
+    model, plain = build(HeteroLightGCN, relations=()), build(LightGCN)
+    for own, other in zip(model.embed(), plain.embed(), strict=True):
+        assert torch.equal(own, other)
+    assert {name: term.item() for name, term in model(batch()).items()} == {
+        name: term.item() for name, term in plain(batch()).items()
+    }
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_without_relations_and_with_fixed_coupling_it_trains_like_light_gcn(num_layers):
+    settings = {"num_layers": num_layers, "l2": 0.01}
+    model = build(HeteroLightGCN, relations=(), learn_coupling=False, **settings)
+    plain = build(LightGCN, **settings)
+    assert steps(model) == steps(plain)
+    for own, other in zip(model.embed(), plain.embed(), strict=True):
+        assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("weights", [{"image": 1.0}, {"image": 0.1, "text": 0.9}])
+def test_with_vectorless_relations_and_fixed_coupling_it_is_freedom(weights):
+    graph, _ = vectorless_graph(tuple(weights))
+    settings = {"learn_coupling": False, "coupling": weights, "alignment": {"weight": 0.0}, "l2": 0.0}
+    model = build(HeteroLightGCN, graph, edge_keep=0.5, **settings)
+    freedom = build(FREEDOM, graph, weights=weights, edge_keep=0.5)
+    assert steps(model) == pytest.approx(steps(freedom), rel=1e-5)
+    for own, other in zip(model.embed(), freedom.embed(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
+
+
+def dense_forward(model, fusion, node_input, coupling):
+    """The formula of the model on dense matrices."""
+    warm = torch.ones(model.num_items, 1, dtype=torch.float64)
+    warm[COLD] = 0.0
+    item = model.item_embedding.double() * warm
+    message = torch.zeros_like(item)
+    for name in ("image", "text"):
+        nodes = GRAPH[name].item_id
+        edges = nodes[GRAPH[name, "similar", name].edge_index]
+        similar = dense_row_norm(dense_matrix(edges, None, model.num_items, model.num_items))
+        start = torch.zeros_like(item)
+        start[nodes] = model.modalities[name].projection(F.normalize(GRAPH[name].x, dim=1)).double()
+        message = message + coupling[name] * similar @ (start + (item if node_input == "both" else 0.0))
+    source = item if fusion == "readout" else item + message
+    tables = model.user_embedding.double(), source
+    user, readout = dense_light_gcn(dense_interactions(), *tables, 2, coupling["interacts"])
+    return user, readout if fusion == "input" else readout + message
+
+
+@pytest.mark.parametrize("fusion", ["readout", "input", "both"])
+@pytest.mark.parametrize("node_input", ["features", "both"])
+def test_fusion_and_node_input_equal_dense_algebra(fusion, node_input):
+    coupling = {"interacts": 0.9, "image": 0.5, "text": -0.3}
+    model = build(HeteroLightGCN, fusion=fusion, node_input=node_input, coupling=coupling)
+    for own, other in zip(model.embed(), dense_forward(model, fusion, node_input, coupling), strict=True):
+        torch.testing.assert_close(own.double(), other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["readout", "input", "both"])
+def test_the_id_of_a_cold_item_has_no_influence(fusion):
+    model = build(HeteroLightGCN, fusion=fusion, l2=0.0)
+    assert TRAIN.item_degree()[COLD] == 0
+    before = model.embed()
+    with torch.no_grad():
+        model.item_embedding[COLD] = 1e3
+    for own, other in zip(model.embed(), before, strict=True):
+        assert torch.equal(own, other)
+    sum(model(batch()).values()).backward()
+    assert (model.item_embedding.grad[COLD] == 0).all()
+    assert before.item[COLD].abs().sum() > 0
+
+
+def test_a_cold_item_without_content_keeps_its_id():
+    graph, neighbors = vectorless_graph()
+    assert neighbors["image"][[COLD]].nnz == 0
+    model = build(HeteroLightGCN, graph)
+    assert model.warm is None
+    torch.testing.assert_close(model.embed().item[COLD], model.item_embedding[COLD] / 3)
+
+
+def test_every_pair_of_views_is_a_term_of_its_own():
+    terms = build(HeteroLightGCN)(batch())
+    assert set(terms) == {"bpr", "l2"} | PAIRS
+
+
+def test_alignment_equals_the_loop_over_the_items_that_have_both_views():
+    model, pairs = build(HeteroLightGCN, alignment={"weight": 0.7, "temperature": 0.3}), batch(size=20)
+    views = {name: torch.zeros(model.num_items, model.config.embedding_dim) for name in ("image", "text")}
+    for name, view in views.items():
+        view[GRAPH[name].item_id] = model.modalities[name].projection(F.normalize(GRAPH[name].x, dim=1)).detach()
+    fused = sum(
+        model.coupling[name] * out(model.item_embedding * model.warm).message for name, out in model.modalities.items()
+    )
+    views["behavior"] = (model.embed().item - fused).detach()
+    terms = model(pairs)
+    for first, second in (("behavior", "image"), ("behavior", "text"), ("image", "text")):
+        items = [
+            item
+            for item in sorted(set(pairs.positive.tolist()))
+            if all(name == "behavior" or item in GRAPH[name].item_id for name in (first, second))
+        ]
+        expected = 0.7 * slow_info_nce(views[first][items].tolist(), views[second][items].tolist(), 0.3)
+        assert terms[f"alignment_{first}_{second}"].item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"alignment": {"weight": 0.0}}, {"bpr", "l2"}),
+        ({"l2": 0.0}, {"bpr"} | PAIRS),
+        ({"relations": ["image"]}, {"bpr", "l2", "alignment_behavior_image"}),
+        ({"alignment": {"pairs": [["image", "text"]]}}, {"bpr", "l2", "alignment_image_text"}),
+        ({"alignment": {"pairs": []}}, {"bpr", "l2"}),
+        ({"objective": {"loss": "softmax"}, "relations": []}, {"softmax", "l2"}),
+    ],
+)
+def test_losses_and_relations_are_switched_by_config(settings, expected):
+    assert set(build(HeteroLightGCN, **settings)(batch())) == expected
+
+
+def test_couplings_start_as_configured_and_learn():
+    model = build(HeteroLightGCN, coupling={"text": 0.4})
+    start = {name: value.item() for name, value in model.coupling.items()}
+    assert start == pytest.approx({"interacts": 1.0, "image": 0.1, "text": 0.4})
+    steps(model)
+    assert all(value.item() != start[name] for name, value in model.coupling.items())
+
+
+def test_couplings_stay_fixed_when_asked():
+    model = build(HeteroLightGCN, learn_coupling=False)
+    steps(model)
+    assert {name: value.item() for name, value in model.coupling.items()} == pytest.approx(
+        {"interacts": 1.0, "image": 0.1, "text": 0.1}
+    )
+    assert not any(value.requires_grad for value in model.coupling.values())
+
+
+def test_a_relation_whose_coupling_is_zero_does_not_change_the_scores():
+    model = build(HeteroLightGCN, coupling={"image": 0.0})
+    alone = build(HeteroLightGCN, relations=("text",))
+    alone.load_state_dict({name: value for name, value in model.state_dict().items() if "image" not in name})
+    users = torch.arange(model.num_users)
+    torch.testing.assert_close(model.score(users), alone.score(users))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"relations": ["imgae"]}, "unknown relation 'imgae': did you mean 'image'"),
+        ({"coupling": {"txt": 0.5}}, "unknown relation 'txt': did you mean 'text'"),
+        ({"alignment": {"pairs": [["image", "behaviour"]]}}, "unknown view 'behaviour': did you mean 'behavior'"),
+        ({"fusion": "late"}, "fusion"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build(HeteroLightGCN, **settings)
