@@ -1,0 +1,251 @@
+"""The run folder: one run, complete in itself, readable without graphrec.
+
+config.yaml          every setting, defaults included
+environment.json     format, versions, machine, git revision
+data.json            name, fingerprints, statistics and notes of the data set
+metrics.json         means of valid and test, epochs, seconds, memory; written last
+users-<part>.parquet the metrics of every user, by external id
+history.jsonl        one line per epoch; tensorboard/ holds the same
+evaluations.jsonl    one line for every time the test set was scored
+model.safetensors    weights; closed_form.json instead for models that are solved anew on load
+dataset/             ids and interactions
+graph.safetensors    the training graph, with graph.json
+checkpoints/         while training
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+import graphrec
+from graphrec.config import dump_yaml, load_yaml
+from graphrec.evaluation.ranking import Evaluation
+from graphrec.runs.environment import FORMAT, environment
+from graphrec.runs.files import (
+    RunFolderError,
+    append_line,
+    read_json,
+    read_lines,
+    read_parquet,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_parquet,
+    write_text,
+)
+from graphrec.runs.ids import Coded, decode, encode
+
+CONFIG, ENVIRONMENT, DATA, METRICS = "config.yaml", "environment.json", "data.json", "metrics.json"
+WEIGHTS, CLOSED_FORM = "model.safetensors", "closed_form.json"
+HISTORY, EVALUATIONS = "history.jsonl", "evaluations.jsonl"
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run is kept.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints live while the run is training."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Where TensorBoard's event files are."""
+        return self.path / "tensorboard"
+
+    @property
+    def dataset(self) -> Path:
+        """Where ids and interactions are."""
+        return self.path / "dataset"
+
+    def exists(self) -> bool:
+        """Returns whether a run was at least begun here."""
+        return (self.path / ENVIRONMENT).is_file()
+
+    def is_complete(self) -> bool:
+        """Returns whether the run was finished: its metrics are written last."""
+        return self.exists() and (self.path / METRICS).is_file()
+
+    def check(self) -> None:
+        """Checks that this is a finished run that this version can read.
+
+        Raises:
+            RunFolderError: If it is not.
+        """
+        self._check_version()
+        if not self.is_complete():
+            raise RunFolderError(f"the run in {str(self.path)!r} is not finished: there is no {METRICS}; resume it")
+
+    def check_free(self) -> None:
+        """Checks that a new run may be written here: the folder is absent, empty, or holds an unfinished run.
+
+        Raises:
+            RunFolderError: If it holds a finished run or something else.
+        """
+        if self.is_complete():
+            raise RunFolderError(f"{str(self.path)!r} already holds a finished run; name another folder, or resume")
+        if self.path.is_file() or (self.path.is_dir() and not self.exists() and any(self.path.iterdir())):
+            raise RunFolderError(f"expected a new or empty folder for the run, got {str(self.path)!r} with other files")
+
+    def begin(self, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Writes what is known before training."""
+        write_text(self.path / CONFIG, dump_yaml(config))
+        write_json(self.path / DATA, data)
+        write_json(self.path / ENVIRONMENT, environment())
+
+    def clear(self) -> None:
+        """Deletes what an unfinished run left behind."""
+        for folder in (self.checkpoints, self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.path / HISTORY).unlink(missing_ok=True)
+
+    def config(self) -> dict[str, Any]:
+        """Returns the settings of the run."""
+        try:
+            return load_yaml(self.path / CONFIG)
+        except (FileNotFoundError, ValueError) as error:
+            raise RunFolderError(f"cannot read the settings of the run: {error}") from error
+
+    def environment(self) -> dict[str, Any]:
+        """Returns the versions and the machine of the run."""
+        return read_json(self.path / ENVIRONMENT)
+
+    def data(self) -> dict[str, Any]:
+        """Returns name, fingerprints, statistics and notes of the data set."""
+        return read_json(self.path / DATA)
+
+    def metrics(self) -> dict[str, Any]:
+        """Returns the means of valid and test, epochs, seconds and memory."""
+        return read_json(self.path / METRICS)
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the metrics, which marks the run as finished."""
+        write_json(self.path / METRICS, metrics)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Returns one mapping per epoch; none for closed forms."""
+        return read_lines(self.path / HISTORY)
+
+    def write_history(self, rows: list[dict[str, Any]]) -> None:
+        """Writes one line per epoch."""
+        write_lines(self.path / HISTORY, rows)
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Returns one mapping for every time the test set was scored."""
+        return read_lines(self.path / EVALUATIONS)
+
+    def log_evaluation(self, entry: Mapping[str, Any]) -> None:
+        """Notes that the test set was scored."""
+        append_line(self.path / EVALUATIONS, entry)
+
+    def write_users(self, part: str, evaluation: Evaluation) -> None:
+        """Writes the metrics of every user of ``"valid"`` or ``"test"``, by external id."""
+        import pyarrow as pa
+
+        frame = evaluation.by_id()
+        coded = encode(frame.index.tolist())
+        columns = {"user": coded.values} | {str(name): frame[name].to_numpy() for name in frame.columns}
+        write_parquet(self._users(part), pa.table(columns).replace_schema_metadata({"kind": coded.kind}))
+
+    def users(self, part: str) -> pd.DataFrame:
+        """Returns the metrics of every user of ``"valid"`` or ``"test"``, indexed by external id.
+
+        Raises:
+            RunFolderError: If that part was never scored.
+        """
+        table = read_parquet(self._users(part))
+        kind = table.schema.metadata[b"kind"].decode()
+        users = decode(Coded(kind, table.column("user").to_pylist()))
+        return table.drop_columns("user").to_pandas().set_axis(pd.Index(users, name="user", tupleize_cols=False))
+
+    def has_users(self, part: str) -> bool:
+        """Returns whether the metrics of every user of that part were written."""
+        return self._users(part).is_file()
+
+    def write_weights(self, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Writes the weights of a trained model as safetensors."""
+        from safetensors.torch import save
+
+        plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+        write_bytes(self.path / WEIGHTS, save(plain, dict(metadata)))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns the weights of a trained model.
+
+        Raises:
+            RunFolderError: If they are missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.path / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise RunFolderError(f"cannot read {self.path / WEIGHTS}: {error}") from error
+
+    def write_closed_form(self, train: str) -> None:
+        """Notes that the model is solved anew on load, from the training interactions of this fingerprint."""
+        write_json(self.path / CLOSED_FORM, {"closed_form": True, "train": train})
+
+    def closed_form(self) -> str | None:
+        """Returns the training fingerprint of a model that is solved anew on load; None for a trained one."""
+        path = self.path / CLOSED_FORM
+        return str(read_json(path)["train"]) if path.is_file() else None
+
+    def _users(self, part: str) -> Path:
+        return self.path / f"users-{part}.parquet"
+
+    def _check_version(self) -> None:
+        if not self.exists():
+            raise RunFolderError(f"expected a run folder, got {str(self.path)!r} without {ENVIRONMENT}")
+        found = self.environment()
+        if found.get("format") != FORMAT:
+            got = found.get("format")
+            raise RunFolderError(f"expected run format {FORMAT} in {str(self.path)!r}, got {got!r}; use its version")
+        ours, theirs = graphrec.__version__, str(found.get("graphrec"))
+        if ours.split(".")[0] != theirs.split(".")[0]:
+            raise RunFolderError(f"the run in {str(self.path)!r} was made by graphrec {theirs}, this is {ours}")
+
+
+def open_run(folder: str | Path) -> RunFolder:
+    """Returns a finished run.
+
+    Raises:
+        RunFolderError: If the folder holds none, or one of another version.
+    """
+    found = RunFolder(Path(folder))
+    found.check()
+    return found
+
+
+def find_runs(folder: str | Path) -> list[RunFolder]:
+    """Returns all finished runs in a folder and below, sorted by path.
+
+    Raises:
+        RunFolderError: If there is none, or one is of another version.
+    """
+    paths = sorted(path.parent for path in Path(folder).rglob(METRICS))
+    if not paths:
+        raise RunFolderError(f"expected finished runs in {str(folder)!r}, found none")
+    return [open_run(path) for path in paths]
+
+
+def now() -> str:
+    """Returns the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
