@@ -77,7 +77,11 @@ class Ids:
 
     def fingerprint(self) -> str:
         """Returns a hash of the ids and their order."""
-        return _digest(pd.util.hash_array(self.index.to_numpy().astype(object)))
+        values = self.index.to_numpy().astype(object)
+        try:
+            return _digest(pd.util.hash_array(values))
+        except (TypeError, ValueError):  # pandas hashes no mixed types
+            return _digest(pd.util.hash_array(np.array([repr(value) for value in values], dtype=object)))
 
 
 @dataclass(frozen=True, eq=False)
