@@ -1,0 +1,190 @@
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from graphrec.config import Config, ConfigError
+from graphrec.data.catalog import Catalog
+from graphrec.data.dataset import Dataset, Split, Vectors
+from graphrec.data.drawing import Look
+from graphrec.data.interactions import Ids, Interactions
+from graphrec.features import tables as module
+from graphrec.features.image import LightImageEncoder, UnreadableError
+from graphrec.features.tables import FeatureConfig, feature_tables, get_encoder, user_feature_tables
+from graphrec.features.text import LightTextEncoder
+
+ITEMS = Ids(["a", "b", "c", "d"], name="item")
+USERS = Ids(["u", "v"], name="user")
+LOOKS = [Look(colour, "star", "dots", 1) for colour in ("red", "green", "blue")]
+
+
+class Lengths(Config):
+    """The length of a text, repeated."""
+
+    dim: int = 1
+
+    @property
+    def name(self):
+        return f"lengths({self.dim})"
+
+    def encode(self, values):
+        return np.array([[len(value)] * self.dim for value in values], np.float32)
+
+
+def interactions(*pairs):
+    user, item = np.array(pairs, np.int64).reshape(-1, 2).T
+    return Interactions(user, item, USERS, ITEMS)
+
+
+def dataset(columns=None, **content):
+    frame = pd.DataFrame(columns or {}, index=range(4), dtype=object)
+    split = Split(interactions((0, 0), (1, 1)), interactions())
+    return Dataset("toy", split, interactions((0, 2)), Catalog(ITEMS, frame), Catalog.empty(USERS), **content)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return [look.save(tmp_path) for look in LOOKS]
+
+
+TEXTS = ["oak table", None, "steel lamp", "oak lamp"]
+
+
+def test_columns_are_encoded_and_absent_values_stay_absent(pictures):
+    tables = feature_tables(dataset({"text": TEXTS, "image": [None, *pictures], "price": [1, 2, 3, 4]}))
+    assert list(tables) == ["image", "text"]
+    np.testing.assert_array_equal(tables["text"].rows, [0, 2, 3])
+    np.testing.assert_array_equal(tables["image"].rows, [1, 2, 3])
+    expected = LightTextEncoder().encode([TEXTS[row] for row in (0, 2, 3)])
+    np.testing.assert_array_equal(tables["text"].values, expected)
+    np.testing.assert_array_equal(tables["image"].values, LightImageEncoder().encode(pictures))
+    assert tables["text"].source == LightTextEncoder().name
+
+
+def test_given_vectors_are_aligned_and_come_before_columns():
+    given = Vectors(Ids(["d", "a"]), np.array([[4.0, 4.0], [1.0, 1.0]]))
+    table = feature_tables(dataset({"text": TEXTS}, vectors={"text": given}))["text"]
+    np.testing.assert_array_equal(table.rows, [0, 3])
+    np.testing.assert_array_equal(table.values, [[1, 1], [4, 4]])
+    assert table.source == "given"
+
+
+def test_a_modality_of_neighbours_only_has_no_table():
+    neighbors = {"text": sp.csr_array((4, 4), dtype=np.float32)}
+    assert feature_tables(dataset({"text": TEXTS}, neighbors=neighbors)) == {}
+
+
+def test_given_encoders_come_first_and_may_take_any_column():
+    given = Vectors(Ids(["a"]), np.ones((1, 2)))
+    data = dataset({"text": TEXTS, "title": ["x", "yy", "zzz", None]}, vectors={"text": given})
+    tables = feature_tables(data, {"text": Lengths(), "title": Lengths(dim=2)})
+    np.testing.assert_array_equal(tables["text"].values, [[9], [10], [8]])
+    np.testing.assert_array_equal(tables["title"].values, [[1, 1], [2, 2], [3, 3]])
+
+
+def test_columns_without_values_and_data_without_content_give_nothing():
+    assert feature_tables(dataset({"text": [None] * 4})) == {}
+    assert feature_tables(dataset()) == {}
+
+
+def test_an_encoder_for_an_unknown_column_is_refused():
+    with pytest.raises(ConfigError, match="unknown catalogue column 'txet': did you mean 'text'"):
+        feature_tables(dataset({"text": TEXTS}), {"txet": Lengths()})
+
+
+def test_vectors_of_unknown_items_are_refused():
+    with pytest.raises(ValueError, match="1 unknown ids: 'z'"):
+        feature_tables(dataset(vectors={"image": Vectors(Ids(["a", "z"]), np.ones((2, 3)))}))
+
+
+def test_broken_pictures_become_absent_with_one_warning_naming_their_ids(pictures, tmp_path, caplog):
+    (tmp_path / "broken.png").write_text("no picture")
+    data = dataset({"image": [pictures[0], tmp_path / "broken.png", pictures[1], str(tmp_path / "gone.png")]})
+    with caplog.at_level(logging.WARNING, logger="graphrec"):
+        table = feature_tables(data)["image"]
+    np.testing.assert_array_equal(table.rows, [0, 2])
+    np.testing.assert_array_equal(table.values, LightImageEncoder().encode(pictures[:2]))
+    assert len(caplog.records) == 1
+    message = caplog.records[0].getMessage()
+    assert message.startswith("2 value(s) of 'image' cannot be read and count as absent: 'b': ")
+    assert "broken.png" in message
+    assert "'d': " in message
+    assert "gone.png' (no such file)" in message
+    assert data.items.present("image").all()
+
+
+def test_broken_pictures_raise_when_strict_or_when_none_is_left(pictures, tmp_path):
+    gone = tmp_path / "gone.png"
+    with pytest.raises(UnreadableError, match=r"gone\.png"):
+        feature_tables(dataset({"image": [*pictures, gone]}), strict=True)
+    with pytest.raises(UnreadableError, match=r"gone\.png"):
+        feature_tables(dataset({"image": [gone, None, None, None]}))
+
+
+def test_user_vectors_are_aligned_to_the_users_under_their_own_names():
+    given = Vectors(Ids(["v"]), np.array([[2.0]]))
+    tables = user_feature_tables(dataset(user_vectors={"text": given, "image": given}))
+    assert list(tables) == ["user_image", "user_text"]
+    assert tables["user_text"].ids == USERS
+    np.testing.assert_array_equal(tables["user_text"].rows, [1])
+    assert user_feature_tables(dataset()) == {}
+
+
+@pytest.mark.parametrize(("modality", "expected"), [("text", LightTextEncoder), ("image", LightImageEncoder)])
+def test_light_means_the_built_in_encoder_of_the_modality(modality, expected):
+    encoder = get_encoder("light", modality=modality, dim=7)
+    assert encoder == expected(dim=7)
+    assert get_encoder(f"light-{modality}", modality="title", dim=7) == encoder
+
+
+def test_unknown_encoders_are_refused_with_a_hint():
+    with pytest.raises(ConfigError, match="unknown encoder 'ligth-text': did you mean 'light-text'"):
+        get_encoder("ligth-text", modality="text")
+    with pytest.raises(ConfigError, match=r"modality with a light encoder \(image, text\), got 'audio'"):
+        get_encoder("light", modality="audio")
+    with pytest.raises(ConfigError, match="cannot import encoder 'no_such_module:Thing'"):
+        get_encoder("no_such_module:Thing", modality="text")
+
+
+def test_encoders_from_outside_and_prefixes_plug_in(monkeypatch):
+    encoder = get_encoder("graphrec.features.text:LightTextEncoder", modality="title", dim=3)
+    assert encoder == LightTextEncoder(dim=3)
+    monkeypatch.setitem(module.PREFIXES, "made", "types:SimpleNamespace")
+    monkeypatch.setattr("types.SimpleNamespace", lambda rest, dim: (rest, dim))
+    assert get_encoder("made:up/by:us", modality="text", dim=3) == ("up/by:us", 3)
+
+
+def test_the_config_chooses_modalities_encoders_and_length(pictures):
+    data = dataset({"text": TEXTS, "image": [*pictures, None], "title": TEXTS})
+    assert list(FeatureConfig().tables(data)) == ["image", "text"]
+    assert list(FeatureConfig(modalities=("text",)).tables(data)) == ["text"]
+    assert FeatureConfig(modalities=()).tables(data) == {}
+    chosen = FeatureConfig(encoders={"title": "light-text"}, dim=2)
+    tables = chosen.tables(data)
+    assert list(tables) == ["image", "text", "title"]
+    assert tables["title"].dim == 2
+    assert FeatureConfig.parse(chosen.model_dump()) == chosen
+
+
+def test_the_config_does_not_read_what_is_not_chosen(tmp_path):
+    data = dataset({"text": TEXTS, "image": [tmp_path / "gone.png"] * 4})
+    assert list(FeatureConfig(modalities=["text"], strict=True).tables(data)) == ["text"]
+    with pytest.raises(UnreadableError):
+        FeatureConfig(strict=True).tables(data)
+
+
+def test_a_modality_of_neighbours_may_be_chosen():
+    data = dataset({"text": TEXTS}, neighbors={"image": sp.csr_array((4, 4), dtype=np.float32)})
+    assert list(FeatureConfig(modalities=("image", "text")).tables(data)) == ["text"]
+
+
+def test_unknown_modalities_and_columns_in_the_config_are_refused():
+    data = dataset({"text": TEXTS, "title": TEXTS})
+    with pytest.raises(ConfigError, match="unknown modality 'texts': did you mean 'text'"):
+        FeatureConfig(modalities=("texts",)).tables(data)
+    with pytest.raises(ConfigError, match="unknown catalogue column 'titel': did you mean 'title'"):
+        FeatureConfig(modalities=("text",), encoders={"titel": "light-text"}).tables(data)
+    with pytest.raises(ConfigError, match="unknown key 'modality'"):
+        FeatureConfig.parse({"modality": ["text"]})
