@@ -1,0 +1,290 @@
+"""The command line: the only place that prints."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from typer.core import TyperGroup
+
+import graphrec
+from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
+from graphrec.runtime import package_folder, rank
+
+if TYPE_CHECKING:
+    from graphrec.pipeline import BenchmarkConfig
+    from graphrec.runs import RunFolder
+
+OUT = Console()
+ERR = Console(stderr=True)
+BAD_INPUT = (ValueError, KeyError, FloatingPointError, OSError, MemoryError)  # ConfigError and others are ValueErrors
+QUICKSTART = "quickstart"
+SHEET_MODEL = "hetero-lightgcn"
+log = logging.getLogger("graphrec.cli")
+
+DataRoot = Annotated[Path | None, typer.Option("--data-root", help="The folder of the named data sets.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as model.num_layers=3.")]
+
+
+class Commands(TyperGroup):
+    """Commands that answer bad input with one line and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; with ``--debug`` errors keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except BAD_INPUT as error:
+            if ctx.params.get("debug"):
+                raise
+            ERR.print(f"error: {_message(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets.")
+app.add_typer(data_app, name="data")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        OUT.print(f"graphrec {graphrec.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, help="Show the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Graph-based multimodal recommendation, from raw interactions to an honest benchmark table."""
+    _quiet(debug)
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Where runs, table and pictures are written.")] = Path("runs/quickstart"),
+    size: Annotated[int, typer.Option(help="About how many interactions to generate.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Where all randomness comes from.")] = 0,
+) -> None:
+    """Generates a small catalogue with pictures and words, trains four models on it, and shows how they do."""
+    began = time.perf_counter()
+    from graphrec.data.synthetic import generate
+    from graphrec.pipeline import BenchmarkConfig, benchmark
+
+    path = find_config(QUICKSTART)
+    overrides = [f"data.name=synthetic:{size}", f"seeds=[{seed}]"]
+    config = BenchmarkConfig.parse(apply_overrides(load_yaml(path), overrides), where=path.name)
+    log.info("generating about %d interactions with pictures and words", size)
+    data = generate(size, seed=seed, folder=out / "pictures")
+    runs = benchmark(config, out, data=data)
+    _present(config, runs, out)
+    _sheet(out / SHEET_MODEL / f"seed-{seed}", out / "recommendations.png")
+    OUT.print(f"\n{time.perf_counter() - began:.0f} s. Now try:", highlight=False)
+    for command in (
+        f"graphrec evaluate {out / SHEET_MODEL / f'seed-{seed}'}",
+        f"graphrec train {SHEET_MODEL} --data synthetic model.num_layers=3 training.max_epochs=20",
+        "graphrec data describe synthetic",
+    ):
+        _plain(f"  {command}")
+
+
+@app.command()
+def benchmark(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that graphrec brings.")],
+    overrides: Overrides = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="Where runs and table go; runs/<name> by default.")] = None,
+) -> None:
+    """Trains several models on the same data and prints the table; run again, it goes on where it stopped."""
+    from graphrec.pipeline import BenchmarkConfig
+    from graphrec.pipeline import benchmark as run_benchmark
+
+    path = find_config(config)
+    values = _with_root(apply_overrides(load_yaml(path), overrides or []), data_root)
+    settings = BenchmarkConfig.parse(values, where=path.name)
+    folder = out or Path("runs") / path.stem
+    _present(settings, run_benchmark(settings, folder), folder)
+
+
+@app.command()
+def train(
+    target: Annotated[str, typer.Argument(metavar="CONFIG|MODEL", help="A YAML file, its name, or a model.")],
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="The data set: a name or a path.")] = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/<model>-<time> by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")] = False,
+) -> None:
+    """Trains one model and scores the test set once."""
+    from graphrec.pipeline import RunConfig, run
+
+    values, where = _run_settings(target)
+    values = apply_overrides(values, overrides or [])
+    if data is not None:
+        values = apply_overrides(values, [f"data.name={data}"])
+    settings = RunConfig.parse(_with_root(values, data_root), where=where)
+    if resume and out is None:
+        raise ConfigError("expected --out with --resume: the folder to go on with")
+    folder = out or Path("runs") / f"{settings.label.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _show_scores(run(settings, folder=folder, resume=resume).folder)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    again: Annotated[bool, typer.Option("--again", help="Score the test set anew; this is logged.")] = False,
+) -> None:
+    """Shows the stored test scores of a run."""
+    from graphrec.runs import open_run
+
+    if again or open_run(run).metrics()["test"] is None:
+        from graphrec.pipeline import load
+
+        scores = load(run).evaluate(again=again).mean()
+        _plain(f"scored {'anew' if again else 'for the first time'}, and noted in {run / 'evaluations.jsonl'}")
+        _scores(scores)
+        return
+    _show_scores(open_run(run))
+
+
+@data_app.command("describe")
+def describe_data(
+    dataset: Annotated[str, typer.Argument(help="A name with a card, a folder, a table, or synthetic:20000.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Shows the statistics of a data set, its splits, and what is known about its items and users."""
+    from rich.table import Table
+
+    from graphrec.data.sources import describe, load_dataset
+
+    table = Table("part", "property", "value")
+    for part, name, value in describe(load_dataset(dataset, root=data_root)).itertuples(index=False):
+        table.add_row(part, name, _readable(value))
+    OUT.print(table)
+
+
+def find_config(name: str) -> Path:
+    """Returns the path of a YAML file, or of one that graphrec brings by its name.
+
+    Raises:
+        ConfigError: If there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folder = package_folder("configs")
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    if len(Path(name).parts) > 1 and Path(name).stem in known and Path(name).parent.name == "configs":
+        return known[Path(name).stem]
+    raise ConfigError(unknown_name(name, known, kind="configuration") + "; or the path of a YAML file")
+
+
+def main() -> None:
+    """The entry point of ``graphrec``."""
+    app()
+
+
+def _run_settings(target: str) -> tuple[dict[str, Any], str]:
+    from graphrec.models import MODELS
+
+    if target in MODELS or (":" in target and not Path(target).is_file()):
+        return {"model": {"name": target}}, "config"
+    try:
+        path = find_config(target)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or {unknown_name(target, MODELS, kind='model')}") from None
+    return load_yaml(path), path.name
+
+
+def _with_root(values: dict[str, Any], root: Path | None) -> dict[str, Any]:
+    return values if root is None else apply_overrides(values, [f"data.root={root}"])
+
+
+def _present(config: BenchmarkConfig, runs: list[RunFolder], out: Path) -> None:
+    from graphrec.report import learning_curves, report
+    from graphrec.runs import peak_memory
+
+    if rank() != 0:
+        return
+    table = report(runs, reference=config.reference)
+    OUT.print(table.to_rich())
+    for note in table.footnotes:
+        _plain(f"- {note}")
+    paths = [*table.write(out), learning_curves(runs, out / "learning-curves.png")]
+    for path in paths:
+        _plain(f"wrote {path}")
+    memory = peak_memory()
+    if memory is not None:
+        log.info("peak memory %.0f MiB", memory)
+
+
+def _sheet(folder: Path, path: Path) -> None:
+    from graphrec.pipeline import load
+    from graphrec.report import contact_sheet, typical_users
+
+    run = load(folder)
+    _plain(f"wrote {contact_sheet(run, typical_users(run), path)}")
+
+
+def _show_scores(folder: RunFolder | None) -> None:
+    if folder is None or rank() != 0:
+        return
+    metrics, data = folder.metrics(), folder.data()
+    refit = ", refit on train and valid" if metrics["refit"] else ""
+    epochs = "" if metrics.get("best_epoch") is None else f", epoch {metrics['best_epoch']} of {metrics['epochs']}"
+    _plain(
+        f"{metrics['label']} on {data['name']}, seed {metrics['seed']}{epochs}{refit}: {metrics['test_users']} users"
+    )
+    _scores(metrics["test"])
+    for note in data["notes"]:
+        _plain(f"note: {note}")
+    _plain(f"scored {len(folder.evaluations())} time(s); run folder {folder.path}")
+
+
+def _scores(scores: dict[str, float]) -> None:
+    from rich.table import Table
+
+    table = Table("metric", "test")
+    for name, value in scores.items():
+        table.add_row(name, f"{value:.4f}")
+    OUT.print(table)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4f}" if value < 100 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _plain(text: str) -> None:
+    OUT.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _quiet(debug: bool) -> None:
+    """Shows the stages of the library on stderr, and silences noise of third parties that nobody can act on."""
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+    stages = logging.getLogger("graphrec")
+    stages.handlers = [RichHandler(console=ERR, show_time=False, show_path=False, show_level=False, markup=False)]
+    stages.setLevel(logging.DEBUG if debug else logging.INFO if rank() == 0 else logging.WARNING)
+    stages.propagate = False
+
+
+if __name__ == "__main__":
+    main()

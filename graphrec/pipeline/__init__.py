@@ -1,0 +1,20 @@
+"""The pipeline: from a configuration to one self-contained run folder, or to several that are compared."""
+
+from graphrec.pipeline.benchmark import benchmark
+from graphrec.pipeline.config import BenchmarkConfig, DataConfig, EvaluationConfig, ModelChoice, ModelEntry, RunConfig
+from graphrec.pipeline.result import Run, load
+from graphrec.pipeline.train import fit, run
+
+__all__ = [
+    "BenchmarkConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "ModelChoice",
+    "ModelEntry",
+    "Run",
+    "RunConfig",
+    "benchmark",
+    "fit",
+    "load",
+    "run",
+]

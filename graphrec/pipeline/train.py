@@ -1,0 +1,240 @@
+"""One run from data to test scores, and the short form for a script."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import graphrec
+from graphrec.config import ConfigError, load_yaml
+from graphrec.data.dataset import Dataset
+from graphrec.models.base import ClosedForm, Recommender
+from graphrec.pipeline.config import ModelChoice, RunConfig
+from graphrec.pipeline.prepare import Prepared, check, check_test, clock, load_data, prepare
+from graphrec.pipeline.result import Record, Run, build_model, load, measure, with_memory
+from graphrec.runs import RunFolder, RunFolderError
+from graphrec.runtime import logger, rank
+from graphrec.training.tracking import JsonLines, TensorBoard, Tracker, Trackers
+from graphrec.training.trainer import Trainer, TrainingConfig, TrainingResult
+
+log = logger(__name__)
+Settings = RunConfig | Mapping[str, Any] | str | Path
+
+
+def run(
+    config: Settings,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    data: Dataset | None = None,
+) -> Run:
+    """Runs the whole line: data → features → graph → model → training → test, scored once → run folder.
+
+    Args:
+        config: A ``RunConfig``, a mapping, or the path of a YAML file.
+        folder: Where everything is written; nothing is by default.
+        resume: Whether to go on with what the folder holds: from the newest checkpoint, or a finished run as it is.
+        data: A data set to use in place of ``config.data.name``.
+
+    Raises:
+        ConfigError: If a setting is unknown or wrong.
+        ValueError: If the data is not what was expected, or the folder holds another run.
+        FileNotFoundError: If the data is missing.
+        FloatingPointError: If a loss term stops being finite.
+    """
+    settings = _settings(config)
+    dataset = load_data(settings.data, data)
+    check_test(dataset)
+    check(settings, dataset)
+    finished = execute(settings, prepare(dataset, settings.features, settings.graph), folder, resume=resume)
+    finished.evaluate()
+    return finished
+
+
+def fit(
+    model: str | type[Recommender],
+    data: Dataset,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | TrainingConfig | None = None,
+    graph: Mapping[str, Any] | None = None,
+    features: Mapping[str, Any] | None = None,
+) -> Run:
+    """Trains a model on a data set; the test set is not touched until ``Run.evaluate``.
+
+    Args:
+        model: A name such as ``"hetero-lightgcn"``, ``"package.module:Class"``, or a model class.
+        data: The data set.
+        epochs: The most epochs to train; ``training`` says the rest.
+        seed: Where all randomness comes from.
+        folder: Where the run is written; nothing is by default.
+        config: Hyper-parameters of the model, e.g. ``{"num_layers": 3}``.
+        training: How to train.
+        graph: How the graph is built.
+        features: Which modalities are used, and how they are encoded.
+
+    Raises:
+        ConfigError: If a setting is unknown or wrong.
+        ValueError: If the data is not what was expected, or the folder is not empty.
+        FloatingPointError: If a loss term stops being finite.
+    """
+    name = model if isinstance(model, str) else f"{model.__module__}:{model.__qualname__}"
+    choice = ModelChoice.parse({**(config or {}), "name": name}, where="config", seed=seed)
+    settings = RunConfig.parse(
+        {
+            "seed": seed,
+            "data": {"name": data.name},
+            "features": features or {},
+            "graph": graph or {},
+            "model": choice,
+            "training": _training(training, epochs, choice),
+        },
+        where="fit",
+    )
+    check(settings, data)
+    return execute(settings, prepare(data, settings.features, settings.graph), folder)
+
+
+def execute(config: RunConfig, prepared: Prepared, folder: str | Path | None, *, resume: bool = False) -> Run:
+    """Trains on prepared data and writes the run folder; the test set is not scored yet.
+
+    Raises:
+        RunFolderError: If the folder holds another run, or one that is finished and not to be resumed.
+    """
+    place = None if folder is None else RunFolder(Path(folder).resolve())
+    if place is not None and _is_done(place, config, prepared, resume):
+        return load(place.path)
+    seconds = dict(prepared.seconds)
+    stage = Stage(config, prepared, place, seconds)
+    if place is not None and rank() == 0:
+        stage.begin(resume)
+    model, result = stage.train(refit=False, resume=resume)
+    chosen = Run(config, prepared.data, prepared.graph, model, result, record=Record(prepared.about(), seconds))
+    if len(prepared.data.split.valid):
+        with clock(seconds, "validation"):
+            chosen.record = with_memory(chosen.record, valid=measure(chosen, prepared.data.split.valid))
+    if config.training.refit:
+        chosen = stage.refit(chosen, resume=resume)
+    chosen.record = with_memory(chosen.record)
+    if place is not None and rank() == 0:
+        chosen.folder = place
+        chosen.save(place.path, prepared=prepared)
+        shutil.rmtree(place.checkpoints, ignore_errors=True)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training inside a run: where it writes, and what a checkpoint must agree with.
+
+    Args:
+        config: The settings of the run.
+        prepared: Data and graph.
+        folder: The run folder, if any.
+        seconds: Receives how long each phase took.
+    """
+
+    config: RunConfig
+    prepared: Prepared
+    folder: RunFolder | None
+    seconds: dict[str, float]
+
+    def begin(self, resume: bool) -> None:
+        """Writes what is known before training."""
+        if self.folder is None:
+            return
+        if not resume:
+            self.folder.check_free()
+            self.folder.clear()
+        self.folder.begin(self.config.to_mapping(), self.prepared.about())
+
+    def train(
+        self, *, refit: bool, resume: bool, epochs: int | None = None
+    ) -> tuple[Recommender, TrainingResult | None]:
+        """Builds the model from the seed and trains it, or solves it."""
+        graph = self.prepared.graph_of(refit=refit)
+        model = build_model(self.config, graph)
+        phase = "refit" if refit else "training"
+        with clock(self.seconds, phase):
+            if isinstance(model, ClosedForm):
+                model.fit(graph)
+                return model, None
+            tracker = None if refit else self._tracker()
+            trainer = Trainer(
+                self._training(epochs),
+                seed=self.config.seed,
+                tracker=tracker,
+                folder=None if self.folder is None else self.folder.checkpoints / phase,
+                identity=self._identity(phase),
+            )
+            result = trainer.fit(model, self.prepared.split(refit=refit), resume=resume)
+        if tracker is not None:
+            tracker.close()
+        return model, result
+
+    def refit(self, chosen: Run, *, resume: bool) -> Run:
+        """Trains a new model from the same seed on train and valid together, for the chosen number of epochs."""
+        epochs = None if chosen.result is None else max(1, chosen.result.best_epoch)
+        model, _ = self.train(refit=True, resume=resume, epochs=epochs)
+        record = with_memory(chosen.record, refit=True)
+        return Run(self.config, chosen.data, self.prepared.merged, model, chosen.result, record=record)
+
+    def _training(self, epochs: int | None) -> TrainingConfig:
+        training = self.config.training
+        return training if epochs is None else training.model_copy(update={"max_epochs": epochs})
+
+    def _tracker(self) -> Tracker | None:
+        if self.folder is None or rank() != 0:
+            return None
+        return Trackers([JsonLines(self.folder.path / "history.jsonl"), TensorBoard(self.folder.tensorboard)])
+
+    def _identity(self, phase: str) -> dict[str, str]:
+        return {
+            "data": self.prepared.identity,
+            "config": self.config.fingerprint(),
+            "graphrec": graphrec.__version__,
+            "phase": phase,
+        }
+
+
+def is_same(place: RunFolder, config: RunConfig, prepared: Prepared) -> bool:
+    """Returns whether a finished run has these settings and this data."""
+    return place.metrics()["config"] == config.fingerprint() and place.data()["identity"] == prepared.identity
+
+
+def _is_done(place: RunFolder, config: RunConfig, prepared: Prepared, resume: bool) -> bool:
+    if not place.is_complete():
+        return False
+    if not resume:
+        place.check_free()
+    place.check()
+    if not is_same(place, config, prepared):
+        raise RunFolderError(
+            f"{str(place.path)!r} holds a finished run with other settings or data; name another folder, or delete it"
+        )
+    return True
+
+
+def _settings(config: Settings) -> RunConfig:
+    if isinstance(config, RunConfig):
+        return config
+    if isinstance(config, str | Path):
+        return RunConfig.parse(load_yaml(Path(config)), where=Path(config).name)
+    return RunConfig.parse(config)
+
+
+def _training(
+    training: Mapping[str, Any] | TrainingConfig | None, epochs: int | None, choice: ModelChoice
+) -> Mapping[str, Any]:
+    given = training.model_dump() if isinstance(training, TrainingConfig) else dict(training or {})
+    if epochs is None:
+        return given
+    if choice.is_closed_form:
+        raise ConfigError(f"expected no epochs for {choice.name!r}, which is solved in closed form, got {epochs}")
+    return {**given, "max_epochs": epochs}

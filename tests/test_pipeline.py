@@ -1,0 +1,573 @@
+"""The pipeline: configurations, one run, resuming, refit, loading, recommending and benchmarks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import graphrec
+from graphrec.config import ConfigError, dump_yaml
+from graphrec.data.dataset import Split
+from graphrec.data.interactions import Ids, Interactions
+from graphrec.evaluation.ranking import evaluate
+from graphrec.models.base import frozen
+from graphrec.models.lightgcn import LightGCN
+from graphrec.pipeline import BenchmarkConfig, RunConfig, benchmark, fit, load, run
+from graphrec.pipeline.config import DataConfig
+from graphrec.pipeline.prepare import identity, load_data
+from graphrec.runs import RunFolder, RunFolderError, open_run, peak_memory
+from graphrec.testing import block_data
+from graphrec.training.checkpoint import CheckpointError
+from graphrec.training.trainer import Trainer
+
+FAST = {"max_epochs": 3, "batch_size": 64, "learning_rate": 0.01, "metric": "Recall@5"}
+SMALL = {"training": FAST, "graph": {"neighbors": 4}, "evaluation": {"ks": [5], "metrics": ["recall", "ndcg"]}}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return block_data()
+
+
+def settings(name: str = "lightgcn", seed: int = 0, training: dict | None = None, **options) -> dict:
+    return SMALL | {"model": {"name": name, **options}, "seed": seed, "training": FAST | (training or {})}
+
+
+# -- configuration ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"model": {"name": "lightgcn", "num_layer": 3}},
+            r"config\.model: unknown key 'num_layer': did you mean 'num_layers'",
+        ),
+        ({"model": {"name": "lightgnc"}}, r"config\.model\.name: unknown model 'lightgnc': did you mean 'lightgcn'"),
+        ({"model": {"num_layers": 3}}, r"config\.model\.name: expected the name of a model"),
+        ({}, r"config\.model: expected a mapping with the name of a model"),
+        ({"model": "mf", "trainin": {}}, r"config: unknown key 'trainin': did you mean 'training'"),
+        ({"model": "mf", "training": {"max_epoch": 3}}, r"config\.training: unknown key 'max_epoch': did you mean"),
+        ({"model": "mf", "training": {"max_epochs": 0}}, r"config\.training\.max_epochs: .*greater than or equal to 1"),
+        (
+            {"model": "mf", "training": {"metric": "recal@20"}},
+            r"training\.metric: unknown metric 'recal'.*did you mean",
+        ),
+        ({"model": "mf", "evaluation": {"metrics": ["recal"]}}, r"config\.evaluation\.metrics: unknown metric 'recal'"),
+        ({"model": "mf", "evaluation": {"ks": []}}, r"config\.evaluation\.ks"),
+        ({"model": "pathlib:Path"}, r"config\.model\.name: expected a subclass"),
+        ({"model": "no.such:Thing"}, r"config\.model\.name: cannot import"),
+    ],
+)
+def test_wrong_settings_name_their_place(values, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.parse(values)
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "hetero-lightgcn", "ease", "freedom"])
+def test_config_round_trip(name):
+    config = RunConfig.parse(settings(name, seed=5))
+    again = RunConfig.parse(config.to_mapping())
+    assert again == config
+    assert again.fingerprint() == config.fingerprint()
+    assert type(again.model.options) is type(config.model.options)
+
+
+def test_config_is_complete_and_defaults_the_label():
+    values = RunConfig.parse({"model": "lightgcn"}).to_mapping()
+    assert values["label"] == "lightgcn"
+    assert values["model"]["num_layers"] == 2
+    assert values["training"]["batch_size"] == 2048
+
+
+def test_models_that_sample_take_the_seed_of_the_run():
+    assert RunConfig.parse(settings("freedom", seed=7)).model.options.seed == 7
+    assert (
+        RunConfig.parse(settings("freedom", seed=7) | {"model": {"name": "freedom", "seed": 2}}).model.options.seed == 2
+    )
+
+
+def test_fingerprint_knows_settings_but_not_places():
+    base = RunConfig.parse(settings())
+    assert RunConfig.parse(settings() | {"label": "mine", "data": {"root": "/x"}}).fingerprint() == base.fingerprint()
+    assert RunConfig.parse(settings(num_layers=3)).fingerprint() != base.fingerprint()
+    assert RunConfig.parse(settings(seed=1)).fingerprint() != base.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": {"a": {"model": {"name": "mf", "dim": 3}}}}, r"benchmark\.models\.a\.model: unknown key 'dim'"),
+        ({"models": {"a": {"model": "mf"}}}, r"benchmark\.models\.a\.model"),
+        (
+            {"models": {"a": {"model": {"name": "mf"}, "training": {"lr": 1}}}},
+            r"benchmark\.models\.a\.training: unknown key",
+        ),
+        ({"models": {}}, r"benchmark\.models"),
+        ({"models": {"a/b": {"model": {"name": "mf"}}}}, "label that can name a folder"),
+        ({"models": {"oracle": {"model": {"name": "mf"}}}}, "is not 'oracle'"),
+        ({"models": {"a": {"model": {"name": "mf"}}}, "reference": "b"}, r"benchmark\.reference: unknown label 'b'"),
+        ({"models": {"a": {"model": {"name": "mf"}}}, "seeds": [1, 1]}, "different seeds"),
+    ],
+)
+def test_wrong_benchmarks_name_their_place(change, message):
+    with pytest.raises(ConfigError, match=message):
+        BenchmarkConfig.parse(change)
+
+
+def test_plan_merges_training_and_runs_closed_forms_once():
+    models = {"e": {"model": {"name": "ease"}}, "m": {"model": {"name": "mf"}, "training": {"negatives": 4}}}
+    config = BenchmarkConfig.parse({"seeds": [3, 4], "training": {"batch_size": 7}, "models": models})
+    plan = config.plan()
+    assert [(entry.label, entry.seed) for entry in plan] == [("e", 3), ("m", 3), ("m", 4)]
+    assert plan[1].training.negatives == 4
+    assert plan[1].training.batch_size == 7
+    assert plan[0].training.negatives == 1
+
+
+# -- one run ----------------------------------------------------------------------------------------------------------
+
+
+def test_run_leaves_a_complete_folder(data, tmp_path):
+    finished = run(settings("hetero-lightgcn"), folder=tmp_path / "run", data=data)
+    folder = open_run(tmp_path / "run")
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {
+        "config.yaml", "environment.json", "data.json", "metrics.json", "users-valid.parquet", "users-test.parquet",
+        "history.jsonl", "tensorboard", "model.safetensors", "dataset", "graph.safetensors", "graph.json",
+        "evaluations.jsonl",
+    }  # fmt: skip
+    metrics = folder.metrics()
+    assert metrics["test"] == finished.evaluate().mean()
+    assert folder.users("test").mean().to_dict() == pytest.approx(metrics["test"], abs=1e-15)
+    assert metrics["epochs"] == 3
+    assert 1 <= metrics["best_epoch"] <= 3
+    assert metrics["peak_memory_mib"] > 0
+    assert set(metrics["seconds"]) == {"features", "graph", "training", "validation"}
+    assert [row["epoch"] for row in folder.history()] == [1, 2, 3]
+    assert max(row["Recall@5"] for row in folder.history()) == metrics["valid"]["Recall@5"]
+    assert folder.data()["statistics"]["train"] == len(data.split.train)
+    assert any((folder.path / "tensorboard").iterdir())
+    assert RunConfig.parse(folder.config()) == finished.config
+
+
+def test_run_equals_the_steps_by_hand(data):
+    config = RunConfig.parse(settings(seed=3))
+    finished = run(config, data=data)
+    graph = graphrec.build_graph(data, config.graph)
+    torch.manual_seed(3)
+    model = LightGCN(graph, config.model.options)
+    result = Trainer(config.training, seed=3).fit(model, data.split)
+    scores = evaluate(frozen(model.eval()), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,))
+    assert finished.result.best_epoch == result.best_epoch
+    pd.testing.assert_frame_equal(finished.evaluate().frame, scores.frame)
+
+
+@pytest.mark.parametrize("name", ["hetero-lightgcn", "freedom", "lightgcn", "ease", "popularity", "item-knn"])
+def test_a_loaded_run_recommends_the_same_bit_for_bit(name, data, tmp_path):
+    finished = run(settings(name), folder=tmp_path / "run", data=data)
+    users = list(data.split.users.index)
+    found = load(tmp_path / "run")
+    pd.testing.assert_frame_equal(found.recommend(users), finished.recommend(users), check_exact=True)
+    pd.testing.assert_frame_equal(found.evaluate().frame, finished.evaluate().frame, check_exact=True)
+    assert found.metrics == finished.metrics
+    assert found.folder.evaluations() == open_run(tmp_path / "run").evaluations()
+
+
+@pytest.mark.parametrize("kind", [int, str, lambda row: ("user", row)])
+def test_ids_of_any_type_survive_saving(kind, data, tmp_path):
+    def renamed(part: Interactions) -> Interactions:
+        return replace(part, users=users)
+
+    users = Ids([kind(row) for row in range(data.num_users)], name="user")
+    split = Split(renamed(data.split.train), renamed(data.split.valid))
+    people = replace(data.people, ids=users)
+    other = replace(data, split=split, test=renamed(data.test), people=people)
+    finished = run(settings("ease"), folder=tmp_path / "run", data=other)
+    wanted = [kind(3), kind(0)]
+    found = load(tmp_path / "run").recommend(wanted)
+    assert found["user"].unique().tolist() == wanted
+    pd.testing.assert_frame_equal(found, finished.recommend(wanted), check_exact=True)
+
+
+def test_same_seed_same_run_and_other_seed_another(data):
+    first, second, other = (fit("lightgcn", data, epochs=2, seed=seed, **FIT) for seed in (1, 1, 2))
+    weights = [entry.model.state_dict() for entry in (first, second, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+FIT = {"graph": {"neighbors": 4}, "training": {"batch_size": 64, "metric": "recall@5"}}
+
+
+def test_the_test_set_is_scored_once(data, tmp_path, monkeypatch):
+    fitted = fit("lightgcn", data, epochs=1, folder=tmp_path / "run", **FIT)
+    assert open_run(tmp_path / "run").metrics()["test"] is None
+    assert fitted.folder.evaluations() == []
+    first = fitted.evaluate()
+    monkeypatch.setattr("graphrec.pipeline.result.measure", lambda *_, **__: pytest.fail("scored a second time"))
+    assert fitted.evaluate() is first
+    assert load(tmp_path / "run").evaluate().mean() == first.mean()
+    assert [entry["again"] for entry in fitted.folder.evaluations()] == [False]
+
+
+def test_scoring_again_is_logged_and_changes_nothing_stored(data, tmp_path):
+    run(settings(), folder=tmp_path / "run", data=data)
+    folder = open_run(tmp_path / "run")
+    before = folder.metrics()
+    again = load(tmp_path / "run").evaluate(again=True)
+    assert [entry["again"] for entry in folder.evaluations()] == [False, True]
+    assert folder.evaluations()[1]["test"] == again.mean() == before["test"]
+    assert folder.metrics() == before
+
+
+def test_fit_never_sees_the_test_set(data):
+    first = fit("lightgcn", data, epochs=2, **FIT)
+    second = fit("lightgcn", replace(data, test=data.test.take([0])), epochs=2, **FIT)
+    assert torch.equal(first.model.user_embedding, second.model.user_embedding)
+
+
+def test_fit_takes_options_and_classes(data):
+    assert fit(LightGCN, data, epochs=1, config={"num_layers": 3}, **FIT).model.config.num_layers == 3
+    with pytest.raises(ConfigError, match="config: unknown key 'num_layer': did you mean"):
+        fit("lightgcn", data, config={"num_layer": 3})
+    with pytest.raises(ConfigError, match="expected no epochs for 'ease'"):
+        fit("ease", data, epochs=3)
+
+
+def test_save_writes_what_was_only_in_memory(data, tmp_path):
+    fitted = fit("lightgcn", data, epochs=1, **FIT)
+    scores = fitted.evaluate().mean()
+    fitted.save(tmp_path / "run")
+    assert open_run(tmp_path / "run").metrics()["test"] == scores
+    assert len(open_run(tmp_path / "run").evaluations()) == 1
+    fitted.save(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="already holds a finished run"):
+        fit("lightgcn", data, epochs=1, **FIT).save(tmp_path / "run")
+
+
+# -- refit ------------------------------------------------------------------------------------------------------------
+
+
+def test_refit_trains_a_new_model_on_train_and_valid_for_the_best_epoch(data, tmp_path):
+    config = RunConfig.parse(settings(seed=2, training={"refit": True}))
+    finished = run(config, folder=tmp_path / "run", data=data)
+    plain = run(settings(seed=2), data=data)
+    best = plain.result.best_epoch
+    merged = replace(data, split=data.split.merged())
+    graph = graphrec.build_graph(merged, config.graph)
+    torch.manual_seed(2)
+    model = LightGCN(graph, config.model.options)
+    training = config.training.model_copy(update={"max_epochs": best})
+    Trainer(training, seed=2).fit(model, merged.split)
+    expected = evaluate(
+        frozen(model.eval()), seen=merged.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
+    )
+    pd.testing.assert_frame_equal(finished.evaluate().frame, expected.frame)
+    metrics = open_run(tmp_path / "run").metrics()
+    assert metrics["refit"]
+    assert metrics["best_epoch"] == best
+    assert metrics["valid"] == plain.metrics["valid"]
+    users = list(data.split.users.index)
+    pd.testing.assert_frame_equal(load(tmp_path / "run").recommend(users), finished.recommend(users), check_exact=True)
+
+
+def test_refit_of_a_closed_form(data, tmp_path):
+    finished = run(settings("ease", training={"refit": True}), folder=tmp_path / "run", data=data)
+    edges = finished.graph["user", "interacts", "item"].edge_index.shape[1]
+    assert edges == len(data.split.train) + len(data.split.valid)
+    found = load(tmp_path / "run")
+    assert found.evaluate(again=True).mean() == finished.evaluate().mean()
+
+
+# -- recommend --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    return fit("popularity", data, graph={"neighbors": 4}, training={"metric": "recall@5"})
+
+
+def test_recommend_leaves_out_everything_known(fitted, data):
+    found = fitted.recommend(["u0", "u5"], k=data.num_items)
+    for user in ("u0", "u5"):
+        row = data.split.users.rows([user])[0]
+        known = {
+            *data.split.train.item[data.split.train.user == row],
+            *data.split.valid.item[data.split.valid.user == row],
+        }
+        items = found.loc[found["user"] == user, "item"]
+        assert set(data.split.items.rows(items)) == set(range(data.num_items)) - known
+    assert found.columns.tolist() == ["user", "rank", "item", "score"]
+    best = found[found["user"] == "u0"]
+    assert best["rank"].tolist() == list(range(1, len(best) + 1))
+    assert best["score"].is_monotonic_decreasing
+
+
+def test_recommend_filters(fitted):
+    everything = fitted.recommend(["u0"], k=30)["item"].tolist()
+    some = [everything[7], everything[2], everything[4]]
+    assert fitted.recommend(["u0"], k=5, candidates=some)["item"].tolist() == [
+        everything[2],
+        everything[4],
+        everything[7],
+    ]
+    assert fitted.recommend(["u0"], k=2, exclude=everything[:3])["item"].tolist() == everything[3:5]
+    assert fitted.recommend([], k=2).empty
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"user_ids": ["nobody"]}, KeyError, "1 unknown .*nobody"),
+        ({"user_ids": ["u0"], "candidates": ["i0", "nothing"]}, KeyError, "nothing"),
+        ({"user_ids": ["u0"], "exclude": ["nothing"]}, KeyError, "nothing"),
+        ({"user_ids": ["u0"], "k": 1000}, ValueError, "size of the catalogue"),
+        ({"user_ids": "u0"}, ValueError, "expected a list of user ids, got 'u0'"),
+    ],
+)
+def test_recommend_refuses_bad_input(fitted, arguments, error, message):
+    with pytest.raises(error, match=message):
+        fitted.recommend(**arguments)
+
+
+# -- bad input comes before training ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("training began"))
+
+
+@pytest.mark.usefixtures("untrained")
+def test_errors_come_before_training(data, tmp_path):
+    def expect(message, values=None, change=None, error=ValueError):
+        with pytest.raises(error, match=message):
+            run(settings() | (values or {}), data=replace(data, **(change or {})), folder=tmp_path / "run")
+
+    expect("size of the catalogue", {"evaluation": {"ks": [5000]}})
+    expect("size of the catalogue", {"training": {"metric": "recall@5000"}})
+    expect("empty split", change={"test": data.test.take(np.zeros(0, int))})
+    expect("unknown modality 'smell'", {"features": {"modalities": ["smell"]}}, error=ConfigError)
+    expect("unknown modality 'smell'", {"graph": {"modalities": ["smell"], "neighbors": 4}})
+    expect("items with modality", {"graph": {"neighbors": 33}})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_user_with_every_item_is_named_before_training(data):
+    train, valid = data.split.train, data.split.valid
+    others = train.take(train.user != 42)
+    full = replace(
+        others,
+        user=np.concatenate([others.user, np.full(data.num_items, 42)]),
+        item=np.concatenate([others.item, np.arange(data.num_items)]),
+    )
+    with pytest.raises(ValueError, match="user 'u42'"):
+        run(settings(), data=replace(data, split=Split(full, valid)))
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_benchmark_builds_every_model_before_it_trains_one(data, tmp_path):
+    models = {"mf": {"model": {"name": "mf"}}, "bad": {"model": {"name": "freedom", "weights": {"smell": 1.0}}}}
+    with pytest.raises(ConfigError, match="unknown modality 'smell'"):
+        benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
+
+
+# -- resume -----------------------------------------------------------------------------------------------------------
+
+
+class StopError(RuntimeError):
+    """Stands for a power cut."""
+
+
+def stop_after(epochs: int, monkeypatch):
+    """Makes training fail once that many epochs are finished."""
+    original = Trainer._epoch
+
+    def limited(self, *arguments):
+        if arguments[-1] >= epochs:
+            raise StopError
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_epoch", limited)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path, monkeypatch):
+    values = settings("hetero-lightgcn", training={"max_epochs": 4}, edge_keep=0.5)
+    whole = run(values, folder=tmp_path / "whole", data=data)
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(StopError):
+            run(values, folder=tmp_path / "run", data=data)
+    assert RunFolder(tmp_path / "run").checkpoints.is_dir()
+    with pytest.raises(RunFolderError, match="not finished"):
+        load(tmp_path / "run")
+    resumed = run(values, folder=tmp_path / "run", data=data, resume=True)
+    weights, expected = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert resumed.evaluate().mean() == whole.evaluate().mean()
+    assert [row["epoch"] for row in resumed.folder.history()] == [1, 2, 3, 4]
+    assert not resumed.folder.checkpoints.exists()
+
+
+def test_a_checkpoint_of_other_settings_or_data_is_refused(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(StopError):
+            run(settings(), folder=tmp_path / "run", data=data)
+    with pytest.raises(CheckpointError, match="was written with config"):
+        run(settings(num_layers=1), folder=tmp_path / "run", data=data, resume=True)
+    with pytest.raises(CheckpointError, match="was written with data"):
+        run(settings(), folder=tmp_path / "run", data=block_data(seed=9), resume=True)
+
+
+def test_without_resume_an_unfinished_run_begins_anew_and_a_finished_one_is_kept(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(StopError):
+            run(settings(), folder=tmp_path / "run", data=data)
+    finished = run(settings(num_layers=1), folder=tmp_path / "run", data=data)
+    assert [row["epoch"] for row in finished.folder.history()] == [1, 2, 3]
+    with pytest.raises(RunFolderError, match="already holds a finished run"):
+        run(settings(num_layers=1), folder=tmp_path / "run", data=data)
+    again = run(settings(num_layers=1), folder=tmp_path / "run", data=data, resume=True)
+    assert again.metrics == finished.metrics
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        run(settings(num_layers=2), folder=tmp_path / "run", data=data, resume=True)
+
+
+def test_damaged_weights_and_data_are_named_on_load(data, tmp_path):
+    run(settings(), folder=tmp_path / "a", data=data)
+    run(settings(embedding_dim=8), folder=tmp_path / "b", data=data)
+    (tmp_path / "a" / "model.safetensors").write_bytes((tmp_path / "b" / "model.safetensors").read_bytes())
+    with pytest.raises(RunFolderError, match="do not fit 'lightgcn'"):
+        load(tmp_path / "a")
+    run(settings("ease"), folder=tmp_path / "c", data=data)
+    (tmp_path / "c" / "closed_form.json").write_text('{"train": "0"}')
+    with pytest.raises(RunFolderError, match="expected training data 0"):
+        load(tmp_path / "c")
+
+
+# -- benchmark --------------------------------------------------------------------------------------------------------
+
+MODELS = {
+    "ease": {"model": {"name": "ease"}},
+    "mf": {"model": {"name": "mf"}},
+    "gcn": {"model": {"name": "lightgcn"}, "training": {"max_epochs": 2}},
+}
+
+
+def test_benchmark_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+    config = SMALL | {"seeds": [0, 1], "models": MODELS, "reference": "gcn"}
+    places = benchmark(config, tmp_path, data=data)
+    names = [str(place.path.relative_to(tmp_path.resolve())) for place in places]
+    assert names == ["ease/seed-0", "mf/seed-0", "mf/seed-1", "gcn/seed-0", "gcn/seed-1"]
+    scores = [place.metrics()["test"] for place in places]
+    assert scores[1] != scores[2]
+    (tmp_path / "gcn" / "seed-1" / "metrics.json").unlink()  # as if it had stopped just before the end
+    calls = []
+    original = Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda *a, **k: calls.append(1) or original(*a, **k))
+    again = benchmark(config, tmp_path, data=data)
+    assert len(calls) == 1
+    assert [place.metrics()["test"] for place in again] == scores
+    assert all(len(place.evaluations()) == 1 for place in again[:-1])
+
+
+def test_benchmark_equals_single_runs_and_shares_files(data, tmp_path):
+    places = benchmark(SMALL | {"seeds": [1], "models": MODELS}, tmp_path, data=data)
+    alone = run(settings(seed=1, training={"max_epochs": 2}), data=data)
+    assert places[2].metrics()["test"] == alone.evaluate().mean()
+    inodes = {(place.path / "graph.safetensors").stat().st_ino for place in places}
+    assert len(inodes) == 1
+    assert load(places[2].path).recommend(["u0"]).equals(alone.recommend(["u0"]))
+
+
+def test_benchmark_refuses_a_folder_with_other_settings(data, tmp_path):
+    models = {"ease": MODELS["ease"]}
+    benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=block_data(seed=4))
+
+
+def test_benchmark_adds_the_oracle_where_the_truth_is_known(tmp_path):
+    data = graphrec.generate(400, folder=tmp_path / "pictures")
+    models = {"popularity": {"model": {"name": "popularity"}}}
+    places = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path / "out", data=data)
+    expected = evaluate(
+        Truth(data.truth), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
+    ).mean()
+    assert places[-1].path.name == "oracle"
+    assert places[-1].metrics()["test"] == expected
+    assert expected["Recall@5"] > places[0].metrics()["test"]["Recall@5"]
+    with pytest.raises(RunFolderError, match="known ceiling, which is no model"):
+        load(places[-1].path)
+
+
+class Truth:
+    def __init__(self, truth):
+        self.truth = truth
+
+    def score(self, users):
+        return torch.as_tensor(np.array(self.truth.score(users.numpy())))
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_data_config_splits_anew_and_drops_unseen(tmp_path):
+    frame = pd.DataFrame({"user": np.repeat(np.arange(20), 10), "item": np.tile(np.arange(10), 20)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    config = DataConfig(name=str(tmp_path / "table.csv"), split={"name": "leave-one-out"}, drop_unseen=True)
+    found = load_data(config)
+    assert len(found.test) == len(found.split.valid) == 20
+    assert any(note.startswith("split anew") for note in found.notes)
+    assert any(note.startswith("unseen ids dropped") for note in found.notes)
+
+
+def test_run_from_a_file(tmp_path):
+    values = settings("popularity") | {"data": {"name": "synthetic:300"}}
+    (tmp_path / "run.yaml").write_text(dump_yaml(values))
+    assert run(tmp_path / "run.yaml", folder=tmp_path / "run").metrics["test_users"] > 0
+    assert load(str(tmp_path / "run")).config.label == "popularity"
+
+
+def test_identity_knows_valid_and_test(data):
+    assert identity(data) == identity(block_data())
+    assert identity(replace(data, test=data.test.take([0]))) != identity(data)
+    assert identity(replace(data, split=Split(data.split.train, data.split.valid.take([0])))) != identity(data)
+
+
+def test_peak_memory_is_plausible():
+    found = peak_memory()
+    assert found is None or 50 < found < 1_000_000
+
+
+# -- the package ------------------------------------------------------------------------------------------------------
+
+
+def test_import_is_light():
+    code = "import sys, graphrec; print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_public_names_resolve():
+    for name in graphrec.__all__:
+        assert getattr(graphrec, name) is not None
+    assert set(graphrec.__all__) <= set(dir(graphrec))
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = graphrec.fitt
+
+
+def test_data_room_does_not_import_torch():
+    code = "import sys, graphrec.data; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
