@@ -16,9 +16,12 @@ from graphrec.config import Config, Search, unknown_name
 from graphrec.data.dataset import Dataset
 from graphrec.features.table import FeatureTable
 from graphrec.features.tables import feature_tables
-from graphrec.graph.neighbors import knn_graph
+from graphrec.graph.behavior import Target, co_occurrence, interaction_matrix
+from graphrec.graph.neighbors import item_modalities, knn_graph
 
 INTERACTS = ("user", "interacts", "item")
+CO_CONSUMED = ("item", "co_consumed", "item")
+CO_USER = ("user", "co_user", "user")
 
 
 class GraphConfig(Config):
@@ -32,6 +35,12 @@ class GraphConfig(Config):
 
     metric: Literal["cosine", "dot", "euclidean"] = "cosine"
 
+    co_consumed: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
+    """Items each item is connected to by shared users, weighted by cosine; not built by default."""
+
+    co_user: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
+    """Users each user is connected to by shared items, weighted by cosine; not built by default."""
+
 
 def build_graph(
     data: Dataset,
@@ -43,7 +52,8 @@ def build_graph(
     Node types: ``user``, ``item`` and one per modality. Modality nodes are compact: only items that have the modality
     have one, and ``graph[modality].item_id`` maps nodes to item rows. Edge types, each with its reverse:
     ``(user, interacts, item)``, ``(item, has_<modality>, <modality>)`` and the directed kNN edges
-    ``(<modality>, similar, <modality>)``, neighbour to node.
+    ``(<modality>, similar, <modality>)``, neighbour to node. On demand, behaviour edges ``(item, co_consumed, item)``
+    and ``(user, co_user, user)``, likewise directed.
 
     Args:
         data: The data set; only its training interactions become edges.
@@ -59,25 +69,27 @@ def build_graph(
     _add_interactions(graph, data)
     for modality in _chosen(config, {*tables, *data.neighbors}):
         _add_modality(graph, modality, tables.get(modality), data.neighbors.get(modality), config)
+    _add_behavior(graph, config)
     graph.validate(raise_on_error=True)
     return graph
 
 
-def modalities_of(graph: HeteroData) -> tuple[str, ...]:
-    """Returns the item modalities of a graph, sorted."""
-    return tuple(sorted(name for name in graph.node_types if ("item", f"has_{name}", name) in graph.edge_types))
+def item_relations(graph: HeteroData) -> tuple[str, ...]:
+    """Returns what connects items with items: the modalities, sorted, and ``co_consumed`` where it was built."""
+    behavior = (CO_CONSUMED[1],) if CO_CONSUMED in graph.edge_types else ()
+    return (*item_modalities(graph), *behavior)
 
 
-def item_operator(graph: HeteroData, modality: str) -> tuple[Tensor, Tensor | None]:
-    """Composes item → modality → similar modality → item into edges between items.
+def item_operator(graph: HeteroData, relation: str) -> tuple[Tensor, Tensor | None]:
+    """Returns the edges between items of a relation; composes item → modality → similar modality → item into one.
 
     Three separate hops would be out of reach of two layers.
 
     Returns:
         The edges ``(2, num_edges)`` in item rows, neighbour to item, and their weights where there are some.
     """
-    store = graph[modality, "similar", modality]
-    edge_index = graph[modality].item_id[store.edge_index]
+    store = graph[CO_CONSUMED if relation == CO_CONSUMED[1] else (relation, "similar", relation)]
+    edge_index = store.edge_index if relation == CO_CONSUMED[1] else graph[relation].item_id[store.edge_index]
     return edge_index, store.edge_weight if "edge_weight" in store else None
 
 
@@ -117,6 +129,14 @@ def _add_modality(
     _add_edges(graph, ("item", f"has_{modality}", modality), torch.stack([torch.from_numpy(rows), nodes]))
     similar, weight = _similar(modality, table, neighbors, rows, config)
     _add_edges(graph, (modality, "similar", modality), similar, weight)
+
+
+def _add_behavior(graph: HeteroData, config: GraphConfig) -> None:
+    for edge_type, k in ((CO_CONSUMED, config.co_consumed), (CO_USER, config.co_user)):
+        if k is not None:
+            target: Target = "item" if edge_type is CO_CONSUMED else "user"
+            edge_index, weight = co_occurrence(interaction_matrix(graph), k, target=target)
+            _add_edges(graph, edge_type, edge_index, weight.float())
 
 
 def _similar(

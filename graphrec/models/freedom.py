@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import ConfigError, Search, unknown_name
-from graphrec.graph.build import item_operator, modalities_of
+from graphrec.graph.build import item_operator
+from graphrec.graph.neighbors import item_modalities
 from graphrec.graph.transforms import row_norm
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import PrunedInteractions, batch_l2, embedding_table, interactions_of, pair_scores
@@ -125,7 +126,7 @@ def modality_weights(graph: HeteroData, weights: dict[str, float]) -> dict[str, 
     Raises:
         ConfigError: If a modality is not in the graph, or none is left.
     """
-    known = modalities_of(graph)
+    known = item_modalities(graph)
     for name in weights:
         if name not in known:
             raise ConfigError(unknown_name(name, known, kind="modality"))

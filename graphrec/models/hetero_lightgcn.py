@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import Config, ConfigError, Search, unknown_name
-from graphrec.graph.build import item_operator, modalities_of
+from graphrec.graph.build import item_operator, item_relations
 from graphrec.graph.transforms import row_norm
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import (
@@ -35,6 +35,8 @@ class Alignment(Config):
 
     weight: Annotated[float, Field(ge=0), Search(1e-4, 1.0, log=True)] = 0.01
     temperature: Annotated[float, Field(gt=0), Search(0.05, 1.0, log=True)] = 0.2
+    sample: Annotated[int, Field(ge=2), Search(choices=(256, 512, 1024))] = 512
+    """Positives of a batch whose items are aligned: the cost of InfoNCE grows with the square."""
     pairs: tuple[tuple[str, str], ...] | None = None
     """Pairs of views, each a modality or ``behavior``; every pair by default."""
 
@@ -46,7 +48,7 @@ class HeteroLightGCNConfig(ModelConfig):
     num_layers: Annotated[int, Field(ge=0), Search(choices=(1, 2, 3))] = 2
     """User–item layers."""
     relations: tuple[str, ...] | None = None
-    """The modalities that take part; all by default, none for LightGCN."""
+    """The modalities, and ``co_consumed``, that take part; all in the graph by default, none for LightGCN."""
     coupling: dict[str, float] = Field(default_factory=dict)
     """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
     learn_coupling: bool = True
@@ -108,7 +110,7 @@ class HeteroLightGCN(Recommender):
         """Returns the ranking loss, one ``alignment_<view>_<view>`` term per pair of views, and ``l2``."""
         embeddings, views = self._propagate(self.interactions.pruned)
         terms = self.config.objective(*pair_scores(embeddings, batch), batch.known)
-        items = batch.positive.unique() if self.pairs else batch.positive
+        items = batch.positive[: self.config.alignment.sample].unique()
         for first, second in self.pairs:
             terms[f"alignment_{first}_{second}"] = self.config.alignment.weight * self._align(
                 items, (first, second), views
@@ -148,7 +150,7 @@ def _sum(base: Tensor, messages: list[Tensor]) -> Tensor:
 
 
 def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[str, ...]:
-    known = modalities_of(graph)
+    known = item_relations(graph)
     names = known if config.relations is None else config.relations
     for name in (*names, *(key for key in config.coupling if key != "interacts")):
         if name not in known:
@@ -159,11 +161,12 @@ def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[str, ..
 def _modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
     num_items = int(graph["item"].num_nodes)
     edge_index, weight = item_operator(graph, name)
+    nodes = graph[name] if name in graph.node_types else {"item_id": edge_index.unique()}
     return ModalityRelation(
         edge_index,
         row_norm(edge_index, num_items, weight),
-        graph[name].item_id,
-        graph[name].x if "x" in graph[name] else None,
+        nodes["item_id"],
+        nodes.get("x", None),
         num_items=num_items,
         dim=config.embedding_dim,
         num_hops=config.similar_layers,

@@ -14,7 +14,11 @@ class PopularityConfig(ModelConfig):
 
 
 class Popularity(ClosedForm):
-    """Scores an item by its number of training interactions."""
+    """Scores an item by its number of training interactions.
+
+    The baseline of `"Performance of Recommender Algorithms on Top-N Recommendation Tasks"
+    <https://doi.org/10.1145/1864708.1864721>`_.
+    """
 
     config_class = PopularityConfig
     count: Tensor | None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import ConfigError, Search, unknown_name
-from graphrec.graph.build import modalities_of
+from graphrec.graph.neighbors import item_modalities
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import batch_l2, embedding_table, pair_scores
 from graphrec.nn.objective import Objective
@@ -75,13 +75,13 @@ class VBPR(Recommender):
 
 
 def _with_vectors(graph: HeteroData, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    known = tuple(name for name in modalities_of(graph) if "x" in graph[name])
+    known = tuple(name for name in item_modalities(graph) if "x" in graph[name])
     for name in wanted or ():
         if name not in known:
             raise ConfigError(unknown_name(name, known, kind="modality with vectors"))
     names = known if wanted is None else wanted
     if not names:
-        found = ", ".join(modalities_of(graph)) or "no modality at all"
+        found = ", ".join(item_modalities(graph)) or "no modality at all"
         raise ConfigError(f"expected a modality with vectors for VBPR, got a graph with {found}; add features")
     return names
 

@@ -59,12 +59,10 @@ class _Polynomial(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, matrix: Tensor, transpose: Tensor, user: Tensor, item: Tensor, num_layers: int, c: Tensor
     ) -> tuple[Tensor, Tensor]:
-        scale = 1.0 / (num_layers + 1)
-        ctx.matrices, ctx.scale, ctx.c = (matrix, transpose), scale, c.item()  # type: ignore[attr-defined]
-        states = _horner(matrix, transpose, user, item, num_layers, c.item())
-        ctx.num_layers = num_layers  # type: ignore[attr-defined]
-        ctx.save_for_backward(*(part for state in states for part in state) if c.requires_grad else ())
-        return states[-1][0] * scale, states[-1][1] * scale
+        ctx.matrices, ctx.num_layers, ctx.c = (matrix, transpose), num_layers, c.item()  # type: ignore[attr-defined]
+        *inner, readout = _horner(matrix, transpose, user, item, num_layers, c.item())
+        ctx.save_for_backward(*(part for state in inner for part in state) if c.requires_grad else ())
+        return readout
 
     @staticmethod
     @once_differentiable
@@ -77,10 +75,10 @@ class _Polynomial(torch.autograd.Function):
 
 def _backward(ctx: Any, user_grad: Tensor, item_grad: Tensor) -> tuple[Tensor, Tensor, None, Tensor | None]:
     (matrix, transpose), c = ctx.matrices, ctx.c
-    grads = user_grad * ctx.scale, item_grad * ctx.scale
     if not ctx.needs_input_grad[5]:
-        user_sum, item_sum = _horner(matrix, transpose, *grads, ctx.num_layers, c)[-1]
+        user_sum, item_sum = _horner(matrix, transpose, user_grad, item_grad, ctx.num_layers, c)[-1]
         return user_sum, item_sum, None, None
+    grads = user_grad / (ctx.num_layers + 1), item_grad / (ctx.num_layers + 1)
     states = list(zip(ctx.saved_tensors[::2], ctx.saved_tensors[1::2], strict=True))
     user_sum, item_sum, slope = _adjoint(matrix, transpose, grads, states, c)
     return user_sum, item_sum, None, slope
@@ -89,12 +87,18 @@ def _backward(ctx: Any, user_grad: Tensor, item_grad: Tensor) -> tuple[Tensor, T
 def _horner(
     matrix: Tensor, transpose: Tensor, user: Tensor, item: Tensor, num_layers: int, c: float
 ) -> list[tuple[Tensor, Tensor]]:
-    """Returns the inner brackets of ``E + cA(E + cA(E + …))``, the innermost first."""
+    """Returns the brackets of ``(E + cA(E + cA(E + …))) / (L + 1)``, the innermost first, the whole last."""
+    if num_layers == 0:
+        return [(user.clone(), item.clone())]
     states = [(user, item)]
-    for _ in range(num_layers):
+    for layer in range(1, num_layers + 1):
+        share = 1.0 / (num_layers + 1) if layer == num_layers else 1.0
         inner_user, inner_item = states[-1]
         states.append(
-            (torch.addmm(user, matrix, inner_item, alpha=c), torch.addmm(item, transpose, inner_user, alpha=c))
+            (
+                torch.addmm(user, matrix, inner_item, beta=share, alpha=share * c),
+                torch.addmm(item, transpose, inner_user, beta=share, alpha=share * c),
+            )
         )
     return states
 
@@ -106,7 +110,7 @@ def _adjoint(
     user, item = grads
     user_sum, item_sum = user, item
     slope = user.new_zeros(())
-    for inner_user, inner_item in reversed(states[:-1]):
+    for inner_user, inner_item in reversed(states):
         user, item = matrix @ item, transpose @ user
         slope = slope + torch.vdot(user.flatten(), inner_user.flatten())
         slope = slope + torch.vdot(item.flatten(), inner_item.flatten())

@@ -1,1 +1,1 @@
-"""."""
+"""Sampling, the training loop, its schedule, checkpoints and trackers."""

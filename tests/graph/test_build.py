@@ -10,7 +10,9 @@ from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Vectors
 from graphrec.data.interactions import Ids
 from graphrec.features.table import FeatureTable
-from graphrec.graph.build import GraphConfig, build_graph, item_operator, modalities_of
+from graphrec.graph.build import CO_CONSUMED, CO_USER, GraphConfig, build_graph, item_operator, item_relations
+from graphrec.graph.neighbors import item_modalities
+from graphrec.models.hetero_lightgcn import HeteroLightGCN, HeteroLightGCNConfig
 from graphrec.testing import block_data, other_held_out
 
 CONFIG = GraphConfig(neighbors=4)
@@ -52,7 +54,7 @@ def assert_same_graph(one, other):
 
 def test_node_and_edge_types_with_their_reverses(graph):
     assert set(graph.node_types) == {"user", "item", "image", "text"}
-    assert modalities_of(graph) == ("image", "text")
+    assert item_modalities(graph) == ("image", "text")
     forward = {("user", "interacts", "item")}
     for name in ("image", "text"):
         forward |= {("item", f"has_{name}", name), (name, "similar", name)}
@@ -141,15 +143,15 @@ def test_a_given_graph_comes_before_one_made_from_vectors(data):
 
 def test_modalities_are_chosen_by_config(data):
     graph = build_graph(data, GraphConfig(neighbors=4, modalities=("text",)))
-    assert modalities_of(graph) == ("text",)
-    assert modalities_of(build_graph(data, GraphConfig(modalities=()))) == ()
+    assert item_modalities(graph) == ("text",)
+    assert item_modalities(build_graph(data, GraphConfig(modalities=()))) == ()
 
 
 def test_feature_tables_may_be_handed_over(data):
     ids = data.split.items
     table = FeatureTable(ids, np.arange(10), np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32))
     graph = build_graph(data, CONFIG, features={"audio": table})
-    assert modalities_of(graph) == ("audio",)
+    assert item_modalities(graph) == ("audio",)
     assert graph["audio"].x.tolist() == table.values.tolist()
 
 
@@ -188,3 +190,20 @@ def test_features_of_unknown_items_are_refused(data):
 def test_a_catalogue_without_content_gives_a_bipartite_graph(data):
     bare = replace(data, vectors={}, items=Catalog.empty(data.split.items))
     assert set(build_graph(bare).node_types) == {"user", "item"}
+
+
+def test_behavior_edges_are_built_on_demand_and_take_part(data):
+    graph = build_graph(data, GraphConfig(modalities=(), co_consumed=2, co_user=3))
+    assert item_relations(graph) == ("co_consumed",)
+    shared = data.split.train.csr().toarray()
+    counts = shared.T @ shared
+    edge_index, weight = graph[CO_CONSUMED].edge_index, graph[CO_CONSUMED].edge_weight
+    degree = counts.diagonal()
+    for (source, target), value in zip(edge_index.T.tolist(), weight.tolist(), strict=True):
+        assert source != target
+        assert value == pytest.approx(counts[source, target] / (degree[source] * degree[target]) ** 0.5, rel=1e-5)
+    assert torch.bincount(edge_index[1]).max() <= 2
+    assert torch.bincount(graph[CO_USER].edge_index[1]).max() <= 3
+    model = HeteroLightGCN(graph, HeteroLightGCNConfig(embedding_dim=4))
+    assert set(model.coupling) == {"interacts", "co_consumed"}
+    assert CO_CONSUMED not in build_graph(data, GraphConfig(modalities=())).edge_types
