@@ -22,19 +22,23 @@ class NegativeSampler:
     Args:
         train: The training interactions.
         device: Where to sample.
+        seen_items: Whether only items that occur in training are drawn. Otherwise a new item is a negative of
+            everyone and a positive of no one, and learns to be ranked last.
 
     Raises:
         ValueError: If a user has interacted with every item.
     """
 
-    def __init__(self, train: Interactions, device: torch.device | str = "cpu") -> None:
-        self.num_items = train.num_items
-        key = torch.from_numpy(train.pairs()).unique()
+    def __init__(self, train: Interactions, device: torch.device | str = "cpu", *, seen_items: bool = False) -> None:
+        item = torch.from_numpy(train.item)
+        pool = item.unique() if seen_items else torch.arange(train.num_items)
+        self.num_items = len(pool)
+        key = (torch.from_numpy(train.user) * self.num_items + torch.searchsorted(pool, item)).unique()
         user = torch.div(key, self.num_items, rounding_mode="floor")
         degree = torch.bincount(user, minlength=train.num_users)
         self._check(train, degree)
         start = torch.cumsum(degree, 0) - degree
-        self._key = key.to(device)
+        self._pool, self._key = pool.to(device), key.to(device)
         self._gap = (key - (torch.arange(len(key)) - start[user])).to(device)
         self._start, self._free = start.to(device), (self.num_items - degree).to(device)
 
@@ -44,15 +48,15 @@ class NegativeSampler:
         uniform = torch.rand(len(user), k, generator=generator, device=user.device, dtype=torch.float64)
         rank = (uniform * free).long().minimum(free - 1)
         skipped = torch.searchsorted(self._gap, user.unsqueeze(-1) * self.num_items + rank, right=True)
-        return rank + skipped - self._start[user].unsqueeze(-1)
+        return self._pool[rank + skipped - self._start[user].unsqueeze(-1)]
 
     def shared(self, k: int, generator: torch.Generator) -> Tensor:
         """Returns ``k`` items for a whole batch ``(k,)``; leave out those that ``known`` marks."""
-        return torch.randint(self.num_items, (k,), generator=generator, device=self._key.device)
+        return self._pool[torch.randint(self.num_items, (k,), generator=generator, device=self._key.device)]
 
     def known(self, user: Tensor, items: Tensor) -> Tensor:
         """Returns which of the items ``(k,)`` are training positives of which user ``(B, k)``."""
-        key = user.unsqueeze(-1) * self.num_items + items
+        key = user.unsqueeze(-1) * self.num_items + torch.searchsorted(self._pool, items)
         position = torch.searchsorted(self._key, key).clamp(max=len(self._key) - 1)
         return self._key[position] == key
 
@@ -74,6 +78,7 @@ class PairLoader:
         batch_size: Pairs per batch, for each process.
         negatives: Negatives per positive, or per batch where they are shared.
         shared: Whether a batch shares its negatives.
+        seen_items: Whether negatives are only drawn from items that occur in training.
         device: Where to sample.
         rank: This process among ``world_size``; each takes its share of the same shuffle.
         world_size: The number of processes.
@@ -86,11 +91,12 @@ class PairLoader:
         batch_size: int,
         negatives: int = 1,
         shared: bool = False,
+        seen_items: bool = False,
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.sampler = NegativeSampler(train, device)
+        self.sampler = NegativeSampler(train, device, seen_items=seen_items)
         self.user = torch.from_numpy(train.user).to(device)
         self.item = torch.from_numpy(train.item).to(device)
         self.batch_size, self.negatives, self.shared = batch_size, negatives, shared

@@ -48,7 +48,7 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(folder)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(folder)
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Writes every value as a scalar."""

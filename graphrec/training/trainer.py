@@ -40,6 +40,8 @@ class TrainingConfig(Config):
     negatives: Annotated[int, Field(ge=1), Search(choices=(1, 4, 16, 64, 256))] = 1
     """Negatives per positive, or per batch where they are shared."""
     shared_negatives: bool = False
+    seen_negatives: bool = False
+    """Whether negatives are only drawn from items that occur in training, which spares new items."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Batches per optimiser step."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -193,6 +195,7 @@ def _loader(config: TrainingConfig, train: Interactions, fabric: Fabric) -> Pair
         batch_size=config.batch_size,
         negatives=config.negatives,
         shared=config.shared_negatives,
+        seen_items=config.seen_negatives,
         device=fabric.device,
         rank=fabric.global_rank,
         world_size=fabric.world_size,

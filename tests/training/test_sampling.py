@@ -104,3 +104,24 @@ def test_shared_negatives_come_with_their_mask():
     assert batch.negative.shape == (5,)
     expected = train.csr().toarray()[batch.user][:, batch.negative] > 0
     np.testing.assert_array_equal(batch.known.numpy(), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(train_sets(), st.integers(0, 1000))
+def test_negatives_can_be_kept_to_items_seen_in_training(train, seed):
+    seen = set(train.item.tolist())
+    positives = train.csr().toarray() > 0
+    others = [sorted(seen - set(np.flatnonzero(row).tolist())) for row in positives]
+    if any(not row for row in others):
+        with pytest.raises(ValueError, match="no negative to sample"):
+            NegativeSampler(train, seen_items=True)
+        return
+    sampler = NegativeSampler(train, seen_items=True)
+    random = torch.Generator().manual_seed(seed)
+    negatives = sampler.own(torch.arange(train.num_users), 300, random)
+    assert [sorted(set(row)) for row in negatives.tolist()] == others
+    shared = sampler.shared(50, random)
+    assert set(shared.tolist()) <= seen
+    np.testing.assert_array_equal(
+        sampler.known(torch.arange(train.num_users), shared).numpy(), positives[:, shared.numpy()]
+    )
