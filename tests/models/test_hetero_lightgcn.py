@@ -119,6 +119,14 @@ def test_alignment_equals_the_loop_over_the_items_that_have_both_views():
         assert terms[f"alignment_{first}_{second}"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_only_the_first_positives_of_a_batch_are_aligned():
+    model, pairs = build(HeteroLightGCN, alignment={"sample": 5}), batch(size=20)
+    first = pairs._replace(user=pairs.user[:5], positive=pairs.positive[:5], negative=pairs.negative[:5])
+    terms, fewer = model(pairs), model(first)
+    assert all(torch.equal(terms[name], fewer[name]) for name in PAIRS)
+    assert not torch.equal(terms["bpr"], fewer["bpr"])
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
