@@ -1,9 +1,7 @@
-"""The pipeline: configurations, one run, resuming, refit, loading, recommending and benchmarks."""
+"""The pipeline: one run, refit, recommending, errors before training, and resuming."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,16 +10,14 @@ import pytest
 import torch
 
 import graphrec
-from graphrec.config import ConfigError, dump_yaml
+from graphrec.config import ConfigError
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.ranking import evaluate
 from graphrec.models.base import frozen
 from graphrec.models.lightgcn import LightGCN
-from graphrec.pipeline import BenchmarkConfig, RunConfig, benchmark, fit, load, run
-from graphrec.pipeline.config import DataConfig
-from graphrec.pipeline.prepare import identity, load_data
-from graphrec.runs import RunFolder, RunFolderError, open_run, peak_memory
+from graphrec.pipeline import RunConfig, benchmark, fit, load, run
+from graphrec.runs import RunFolder, RunFolderError, open_run
 from graphrec.testing import block_data
 from graphrec.training.checkpoint import CheckpointError
 from graphrec.training.trainer import Trainer
@@ -37,101 +33,6 @@ def data():
 
 def settings(name: str = "lightgcn", seed: int = 0, training: dict | None = None, **options) -> dict:
     return SMALL | {"model": {"name": name, **options}, "seed": seed, "training": FAST | (training or {})}
-
-
-# -- configuration ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (
-            {"model": {"name": "lightgcn", "num_layer": 3}},
-            r"config\.model: unknown key 'num_layer': did you mean 'num_layers'",
-        ),
-        ({"model": {"name": "lightgnc"}}, r"config\.model\.name: unknown model 'lightgnc': did you mean 'lightgcn'"),
-        ({"model": {"num_layers": 3}}, r"config\.model\.name: expected the name of a model"),
-        ({}, r"config\.model: expected a mapping with the name of a model"),
-        ({"model": "mf", "trainin": {}}, r"config: unknown key 'trainin': did you mean 'training'"),
-        ({"model": "mf", "training": {"max_epoch": 3}}, r"config\.training: unknown key 'max_epoch': did you mean"),
-        ({"model": "mf", "training": {"max_epochs": 0}}, r"config\.training\.max_epochs: .*greater than or equal to 1"),
-        (
-            {"model": "mf", "training": {"metric": "recal@20"}},
-            r"training\.metric: unknown metric 'recal'.*did you mean",
-        ),
-        ({"model": "mf", "evaluation": {"metrics": ["recal"]}}, r"config\.evaluation\.metrics: unknown metric 'recal'"),
-        ({"model": "mf", "evaluation": {"ks": []}}, r"config\.evaluation\.ks"),
-        ({"model": "pathlib:Path"}, r"config\.model\.name: expected a subclass"),
-        ({"model": "no.such:Thing"}, r"config\.model\.name: cannot import"),
-    ],
-)
-def test_wrong_settings_name_their_place(values, message):
-    with pytest.raises(ConfigError, match=message):
-        RunConfig.parse(values)
-
-
-@pytest.mark.parametrize("name", ["lightgcn", "hetero-lightgcn", "ease", "freedom"])
-def test_config_round_trip(name):
-    config = RunConfig.parse(settings(name, seed=5))
-    again = RunConfig.parse(config.to_mapping())
-    assert again == config
-    assert again.fingerprint() == config.fingerprint()
-    assert type(again.model.options) is type(config.model.options)
-
-
-def test_config_is_complete_and_defaults_the_label():
-    values = RunConfig.parse({"model": "lightgcn"}).to_mapping()
-    assert values["label"] == "lightgcn"
-    assert values["model"]["num_layers"] == 2
-    assert values["training"]["batch_size"] == 2048
-
-
-def test_models_that_sample_take_the_seed_of_the_run():
-    assert RunConfig.parse(settings("freedom", seed=7)).model.options.seed == 7
-    assert (
-        RunConfig.parse(settings("freedom", seed=7) | {"model": {"name": "freedom", "seed": 2}}).model.options.seed == 2
-    )
-
-
-def test_fingerprint_knows_settings_but_not_places():
-    base = RunConfig.parse(settings())
-    assert RunConfig.parse(settings() | {"label": "mine", "data": {"root": "/x"}}).fingerprint() == base.fingerprint()
-    assert RunConfig.parse(settings(num_layers=3)).fingerprint() != base.fingerprint()
-    assert RunConfig.parse(settings(seed=1)).fingerprint() != base.fingerprint()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"models": {"a": {"model": {"name": "mf", "dim": 3}}}}, r"benchmark\.models\.a\.model: unknown key 'dim'"),
-        ({"models": {"a": {"model": "mf"}}}, r"benchmark\.models\.a\.model"),
-        (
-            {"models": {"a": {"model": {"name": "mf"}, "training": {"lr": 1}}}},
-            r"benchmark\.models\.a\.training: unknown key",
-        ),
-        ({"models": {}}, r"benchmark\.models"),
-        ({"models": {"a/b": {"model": {"name": "mf"}}}}, "label that can name a folder"),
-        ({"models": {"oracle": {"model": {"name": "mf"}}}}, "is not 'oracle'"),
-        ({"models": {"a": {"model": {"name": "mf"}}}, "reference": "b"}, r"benchmark\.reference: unknown label 'b'"),
-        ({"models": {"a": {"model": {"name": "mf"}}}, "seeds": [1, 1]}, "different seeds"),
-    ],
-)
-def test_wrong_benchmarks_name_their_place(change, message):
-    with pytest.raises(ConfigError, match=message):
-        BenchmarkConfig.parse(change)
-
-
-def test_plan_merges_training_and_runs_closed_forms_once():
-    models = {"e": {"model": {"name": "ease"}}, "m": {"model": {"name": "mf"}, "training": {"negatives": 4}}}
-    config = BenchmarkConfig.parse({"seeds": [3, 4], "training": {"batch_size": 7}, "models": models})
-    plan = config.plan()
-    assert [(entry.label, entry.seed) for entry in plan] == [("e", 3), ("m", 3), ("m", 4)]
-    assert plan[1].training.negatives == 4
-    assert plan[1].training.batch_size == 7
-    assert plan[0].training.negatives == 1
-
-
-# -- one run ----------------------------------------------------------------------------------------------------------
 
 
 def test_run_leaves_a_complete_folder(data, tmp_path):
@@ -252,9 +153,6 @@ def test_save_writes_what_was_only_in_memory(data, tmp_path):
         fit("lightgcn", data, epochs=1, **FIT).save(tmp_path / "run")
 
 
-# -- refit ------------------------------------------------------------------------------------------------------------
-
-
 def test_refit_trains_a_new_model_on_train_and_valid_for_the_best_epoch(data, tmp_path):
     config = RunConfig.parse(settings(seed=2, training={"refit": True}))
     finished = run(config, folder=tmp_path / "run", data=data)
@@ -284,9 +182,6 @@ def test_refit_of_a_closed_form(data, tmp_path):
     assert edges == len(data.split.train) + len(data.split.valid)
     found = load(tmp_path / "run")
     assert found.evaluate(again=True).mean() == finished.evaluate().mean()
-
-
-# -- recommend --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -337,9 +232,6 @@ def test_recommend_refuses_bad_input(fitted, arguments, error, message):
         fitted.recommend(**arguments)
 
 
-# -- bad input comes before training ----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def untrained(monkeypatch):
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("training began"))
@@ -378,9 +270,6 @@ def test_a_benchmark_builds_every_model_before_it_trains_one(data, tmp_path):
     models = {"mf": {"model": {"name": "mf"}}, "bad": {"model": {"name": "freedom", "weights": {"smell": 1.0}}}}
     with pytest.raises(ConfigError, match="unknown modality 'smell'"):
         benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
-
-
-# -- resume -----------------------------------------------------------------------------------------------------------
 
 
 class StopError(RuntimeError):
@@ -453,121 +342,3 @@ def test_damaged_weights_and_data_are_named_on_load(data, tmp_path):
     (tmp_path / "c" / "closed_form.json").write_text('{"train": "0"}')
     with pytest.raises(RunFolderError, match="expected training data 0"):
         load(tmp_path / "c")
-
-
-# -- benchmark --------------------------------------------------------------------------------------------------------
-
-MODELS = {
-    "ease": {"model": {"name": "ease"}},
-    "mf": {"model": {"name": "mf"}},
-    "gcn": {"model": {"name": "lightgcn"}, "training": {"max_epochs": 2}},
-}
-
-
-def test_benchmark_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
-    config = SMALL | {"seeds": [0, 1], "models": MODELS, "reference": "gcn"}
-    places = benchmark(config, tmp_path, data=data)
-    names = [str(place.path.relative_to(tmp_path.resolve())) for place in places]
-    assert names == ["ease/seed-0", "mf/seed-0", "mf/seed-1", "gcn/seed-0", "gcn/seed-1"]
-    scores = [place.metrics()["test"] for place in places]
-    assert scores[1] != scores[2]
-    (tmp_path / "gcn" / "seed-1" / "metrics.json").unlink()  # as if it had stopped just before the end
-    calls = []
-    original = Trainer.fit
-    monkeypatch.setattr(Trainer, "fit", lambda *a, **k: calls.append(1) or original(*a, **k))
-    again = benchmark(config, tmp_path, data=data)
-    assert len(calls) == 1
-    assert [place.metrics()["test"] for place in again] == scores
-    assert all(len(place.evaluations()) == 1 for place in again[:-1])
-
-
-def test_benchmark_equals_single_runs_and_shares_files(data, tmp_path):
-    places = benchmark(SMALL | {"seeds": [1], "models": MODELS}, tmp_path, data=data)
-    alone = run(settings(seed=1, training={"max_epochs": 2}), data=data)
-    assert places[2].metrics()["test"] == alone.evaluate().mean()
-    inodes = {(place.path / "graph.safetensors").stat().st_ino for place in places}
-    assert len(inodes) == 1
-    assert load(places[2].path).recommend(["u0"]).equals(alone.recommend(["u0"]))
-
-
-def test_benchmark_refuses_a_folder_with_other_settings(data, tmp_path):
-    models = {"ease": MODELS["ease"]}
-    benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
-    with pytest.raises(RunFolderError, match="other settings or data"):
-        benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=block_data(seed=4))
-
-
-def test_benchmark_adds_the_oracle_where_the_truth_is_known(tmp_path):
-    data = graphrec.generate(400, folder=tmp_path / "pictures")
-    models = {"popularity": {"model": {"name": "popularity"}}}
-    places = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path / "out", data=data)
-    expected = evaluate(
-        Truth(data.truth), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
-    ).mean()
-    assert places[-1].path.name == "oracle"
-    assert places[-1].metrics()["test"] == expected
-    assert expected["Recall@5"] > places[0].metrics()["test"]["Recall@5"]
-    with pytest.raises(RunFolderError, match="known ceiling, which is no model"):
-        load(places[-1].path)
-
-
-class Truth:
-    def __init__(self, truth):
-        self.truth = truth
-
-    def score(self, users):
-        return torch.as_tensor(np.array(self.truth.score(users.numpy())))
-
-
-# -- data -------------------------------------------------------------------------------------------------------------
-
-
-def test_data_config_splits_anew_and_drops_unseen(tmp_path):
-    frame = pd.DataFrame({"user": np.repeat(np.arange(20), 10), "item": np.tile(np.arange(10), 20)})
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    config = DataConfig(name=str(tmp_path / "table.csv"), split={"name": "leave-one-out"}, drop_unseen=True)
-    found = load_data(config)
-    assert len(found.test) == len(found.split.valid) == 20
-    assert any(note.startswith("split anew") for note in found.notes)
-    assert any(note.startswith("unseen ids dropped") for note in found.notes)
-
-
-def test_run_from_a_file(tmp_path):
-    values = settings("popularity") | {"data": {"name": "synthetic:300"}}
-    (tmp_path / "run.yaml").write_text(dump_yaml(values))
-    assert run(tmp_path / "run.yaml", folder=tmp_path / "run").metrics["test_users"] > 0
-    assert load(str(tmp_path / "run")).config.label == "popularity"
-
-
-def test_identity_knows_valid_and_test(data):
-    assert identity(data) == identity(block_data())
-    assert identity(replace(data, test=data.test.take([0]))) != identity(data)
-    assert identity(replace(data, split=Split(data.split.train, data.split.valid.take([0])))) != identity(data)
-
-
-def test_peak_memory_is_plausible():
-    found = peak_memory()
-    assert found is None or 50 < found < 1_000_000
-
-
-# -- the package ------------------------------------------------------------------------------------------------------
-
-
-def test_import_is_light():
-    code = "import sys, graphrec; print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-
-
-def test_public_names_resolve():
-    for name in graphrec.__all__:
-        assert getattr(graphrec, name) is not None
-    assert set(graphrec.__all__) <= set(dir(graphrec))
-    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
-        _ = graphrec.fitt
-
-
-def test_data_room_does_not_import_torch():
-    code = "import sys, graphrec.data; print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"

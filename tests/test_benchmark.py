@@ -1,0 +1,123 @@
+"""Benchmarks: going on where they stopped, sharing files, the oracle; and the data of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import graphrec
+from graphrec.config import dump_yaml
+from graphrec.data.dataset import Split
+from graphrec.evaluation.ranking import evaluate
+from graphrec.pipeline import benchmark, load, run
+from graphrec.pipeline.config import DataConfig
+from graphrec.pipeline.prepare import identity, load_data
+from graphrec.runs import RunFolderError, peak_memory
+from graphrec.testing import block_data
+from graphrec.training.trainer import Trainer
+
+FAST = {"max_epochs": 3, "batch_size": 64, "learning_rate": 0.01, "metric": "Recall@5"}
+SMALL = {"training": FAST, "graph": {"neighbors": 4}, "evaluation": {"ks": [5], "metrics": ["recall", "ndcg"]}}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return block_data()
+
+
+def settings(name: str = "lightgcn", seed: int = 0, training: dict | None = None, **options) -> dict:
+    return SMALL | {"model": {"name": name, **options}, "seed": seed, "training": FAST | (training or {})}
+
+
+MODELS = {
+    "ease": {"model": {"name": "ease"}},
+    "mf": {"model": {"name": "mf"}},
+    "gcn": {"model": {"name": "lightgcn"}, "training": {"max_epochs": 2}},
+}
+
+
+def test_benchmark_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+    config = SMALL | {"seeds": [0, 1], "models": MODELS, "reference": "gcn"}
+    places = benchmark(config, tmp_path, data=data)
+    names = [str(place.path.relative_to(tmp_path.resolve())) for place in places]
+    assert names == ["ease/seed-0", "mf/seed-0", "mf/seed-1", "gcn/seed-0", "gcn/seed-1"]
+    scores = [place.metrics()["test"] for place in places]
+    assert scores[1] != scores[2]
+    (tmp_path / "gcn" / "seed-1" / "metrics.json").unlink()  # as if it had stopped just before the end
+    calls = []
+    original = Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda *a, **k: calls.append(1) or original(*a, **k))
+    again = benchmark(config, tmp_path, data=data)
+    assert len(calls) == 1
+    assert [place.metrics()["test"] for place in again] == scores
+    assert all(len(place.evaluations()) == 1 for place in again[:-1])
+
+
+def test_benchmark_equals_single_runs_and_shares_files(data, tmp_path):
+    places = benchmark(SMALL | {"seeds": [1], "models": MODELS}, tmp_path, data=data)
+    alone = run(settings(seed=1, training={"max_epochs": 2}), data=data)
+    assert places[2].metrics()["test"] == alone.evaluate().mean()
+    inodes = {(place.path / "graph.safetensors").stat().st_ino for place in places}
+    assert len(inodes) == 1
+    assert load(places[2].path).recommend(["u0"]).equals(alone.recommend(["u0"]))
+
+
+def test_benchmark_refuses_a_folder_with_other_settings(data, tmp_path):
+    models = {"ease": MODELS["ease"]}
+    benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=block_data(seed=4))
+
+
+def test_benchmark_adds_the_oracle_where_the_truth_is_known(tmp_path):
+    data = graphrec.generate(400, folder=tmp_path / "pictures")
+    models = {"popularity": {"model": {"name": "popularity"}}}
+    places = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path / "out", data=data)
+    expected = evaluate(
+        Truth(data.truth), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
+    ).mean()
+    assert places[-1].path.name == "oracle"
+    assert places[-1].metrics()["test"] == expected
+    assert expected["Recall@5"] > places[0].metrics()["test"]["Recall@5"]
+    with pytest.raises(RunFolderError, match="known ceiling, which is no model"):
+        load(places[-1].path)
+
+
+class Truth:
+    def __init__(self, truth):
+        self.truth = truth
+
+    def score(self, users):
+        return torch.as_tensor(np.array(self.truth.score(users.numpy())))
+
+
+def test_data_config_splits_anew_and_drops_unseen(tmp_path):
+    frame = pd.DataFrame({"user": np.repeat(np.arange(20), 10), "item": np.tile(np.arange(10), 20)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    config = DataConfig(name=str(tmp_path / "table.csv"), split={"name": "leave-one-out"}, drop_unseen=True)
+    found = load_data(config)
+    assert len(found.test) == len(found.split.valid) == 20
+    assert any(note.startswith("split anew") for note in found.notes)
+    assert any(note.startswith("unseen ids dropped") for note in found.notes)
+
+
+def test_run_from_a_file(tmp_path):
+    values = settings("popularity") | {"data": {"name": "synthetic:300"}}
+    (tmp_path / "run.yaml").write_text(dump_yaml(values))
+    assert run(tmp_path / "run.yaml", folder=tmp_path / "run").metrics["test_users"] > 0
+    assert load(str(tmp_path / "run")).config.label == "popularity"
+
+
+def test_identity_knows_valid_and_test(data):
+    assert identity(data) == identity(block_data())
+    assert identity(replace(data, test=data.test.take([0]))) != identity(data)
+    assert identity(replace(data, split=Split(data.split.train, data.split.valid.take([0])))) != identity(data)
+
+
+def test_peak_memory_is_plausible():
+    found = peak_memory()
+    assert found is None or 50 < found < 1_000_000
