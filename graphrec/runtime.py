@@ -47,8 +47,8 @@ def package_folder(name: str) -> Path:
 
 
 def rank() -> int:
-    """Returns the rank of this process under torchrun; 0 for a process on its own."""
-    return int(os.environ.get("RANK", "0"))
+    """Returns the rank of this process under torchrun or Lightning's launcher; 0 for a process on its own."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
 
 
 def seed_everything(seed: int) -> None:

@@ -186,8 +186,12 @@ class Stage:
         return Run(self.config, chosen.data, self.prepared.merged, model, chosen.result, record=record)
 
     def _training(self, epochs: int | None) -> TrainingConfig:
+        """Returns how to train; for a refit with fewer epochs, at the learning rates of the run that chose them."""
         training = self.config.training
-        return training if epochs is None else training.model_copy(update={"max_epochs": epochs})
+        if epochs is None:
+            return training
+        schedule = training.schedule.model_copy(update={"horizon": training.schedule.horizon or training.max_epochs})
+        return training.model_copy(update={"max_epochs": epochs, "schedule": schedule})
 
     def _tracker(self) -> Tracker | None:
         if self.folder is None or rank() != 0:

@@ -17,6 +17,7 @@ from graphrec.training.schedule import ScheduleConfig
         ({"name": "cosine"}, 50, 0.5),
         ({"name": "cosine"}, 100, 0.0),
         ({"name": "cosine", "warmup_epochs": 20}, 60, 0.5),
+        ({"name": "cosine", "horizon": 200}, 100, 0.5),
         ({"name": "decay", "gamma": 0.5, "decay_epochs": 10}, 20, 0.25),
     ],
 )
