@@ -51,7 +51,8 @@ class HeteroLightGCNConfig(ModelConfig):
     """The modalities, and ``co_consumed``, that take part; all in the graph by default, none for LightGCN."""
     coupling: dict[str, float] = Field(default_factory=dict)
     """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
-    learn_coupling: bool = True
+    learn_coupling: bool = False
+    """Whether the couplings are trained. On validation they grew until content drowned behaviour, so it is off."""
     similar_layers: Annotated[int, Field(ge=1), Search(choices=(1, 2))] = 1
     """Similarity hops within a modality."""
     node_input: Literal["features", "both"] = "both"
@@ -73,7 +74,7 @@ class HeteroLightGCN(Recommender):
     .. math:: \mathbf{E}_U, \mathbf{E}_I = \mathrm{LightGCN}(\mathbf{A}, c_0), \qquad
               \mathbf{H}_I = \mathbf{E}_I + \sum_m c_m \mathbf{S}_m (\mathbf{X}_m\mathbf{W}_m + \mathbf{E}^{(0)}_I)
 
-    with learnable couplings :math:`c`. Without modality relations it is `LightGCN
+    with couplings :math:`c`, learnable by option. Without modality relations it is `LightGCN
     <https://arxiv.org/abs/2002.02126>`_; with vector-less relations, fixed coupling and no alignment it is `FREEDOM
     <https://arxiv.org/abs/2211.06924>`_. The alignment is InfoNCE between every pair of views of an item: its
     behaviour (LightGCN's read-out) and each modality it has. An item without training interactions gets no ID input:

@@ -143,7 +143,7 @@ def test_losses_and_relations_are_switched_by_config(settings, expected):
 
 
 def test_couplings_start_as_configured_and_learn():
-    model = build(HeteroLightGCN, coupling={"text": 0.4})
+    model = build(HeteroLightGCN, learn_coupling=True, coupling={"text": 0.4})
     start = {name: value.item() for name, value in model.coupling.items()}
     assert start == pytest.approx({"interacts": 1.0, "image": 0.1, "text": 0.4})
     steps(model)
