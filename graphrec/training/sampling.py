@@ -38,7 +38,8 @@ class NegativeSampler:
         degree = torch.bincount(user, minlength=train.num_users)
         self._check(train, degree)
         start = torch.cumsum(degree, 0) - degree
-        self._pool, self._key = pool.to(device), key.to(device)
+        self._pool, self._item = pool.to(device), pool[key % self.num_items].to(device)
+        self._degree, self._num_all = degree.to(device), train.num_items
         self._gap = (key - (torch.arange(len(key)) - start[user])).to(device)
         self._start, self._free = start.to(device), (self.num_items - degree).to(device)
 
@@ -51,14 +52,23 @@ class NegativeSampler:
         return self._pool[rank + skipped - self._start[user].unsqueeze(-1)]
 
     def shared(self, k: int, generator: torch.Generator) -> Tensor:
-        """Returns ``k`` items for a whole batch ``(k,)``; leave out those that ``known`` marks."""
-        return self._pool[torch.randint(self.num_items, (k,), generator=generator, device=self._key.device)]
+        """Returns ``k`` different items for a whole batch ``(min(k, items),)``; leave out those ``known`` marks."""
+        return self._pool[torch.randperm(self.num_items, generator=generator, device=self._pool.device)[:k]]
 
     def known(self, user: Tensor, items: Tensor) -> Tensor:
-        """Returns which of the items ``(k,)`` are training positives of which user ``(B, k)``."""
-        key = user.unsqueeze(-1) * self.num_items + torch.searchsorted(self._pool, items)
-        position = torch.searchsorted(self._key, key).clamp(max=len(self._key) - 1)
-        return self._key[position] == key
+        """Returns which of the different items ``(k,)`` are training positives of which user ``(B, k)``.
+
+        It walks the positives of the users, which are few, and not all ``B * k`` pairs.
+        """
+        column = torch.full((self._num_all,), -1, device=items.device)
+        column[items] = torch.arange(len(items), device=items.device)
+        degree = self._degree[user]
+        row = torch.arange(len(user), device=user.device).repeat_interleave(degree)
+        place = torch.arange(len(row), device=user.device) - (degree.cumsum(0) - degree)[row]
+        drawn = column[self._item[self._start[user][row] + place]]
+        known = torch.zeros(len(user), len(items), dtype=torch.bool, device=user.device)
+        known[row[drawn >= 0], drawn[drawn >= 0]] = True
+        return known
 
     def _check(self, train: Interactions, degree: Tensor) -> None:
         full = torch.nonzero(degree >= self.num_items).flatten()
