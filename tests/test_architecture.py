@@ -187,7 +187,7 @@ def test_every_config_has_search_ranges_within_its_bounds(name):
     config = get_model(name).config_class
     for field, search in config.search_space().items():
         for value in search.choices or (search.low, search.high):
-            config.parse({field: value})
+            assert getattr(config.parse({field: value}), field) == value
 
 
 @pytest.mark.parametrize("name", defined_in(losses, inspect.isfunction))
