@@ -2,8 +2,8 @@
 
     python experiments/speed_training.py [--data amazon-baby] [--steps 12] [--repeats 5]
 
-Propagation: two LightGCN layers forward and backward, ours against ``MessagePassing`` on the same edges and, where
-torch-scatter is installed, against ``torch_scatter.scatter``. Training: steps of batch 2048 at dimension 64 with the
+Propagation: two LightGCN layers, forward alone and with the backward pass, ours against ``MessagePassing`` on the same
+edges and, where torch-scatter is installed, against ``torch_scatter.scatter``. Training: steps of batch 2048 at dimension 64 with the
 same batches and the same Adam, ours against ``torch_geometric.nn.LightGCN`` with its ``edge_index`` form, and our
 FREEDOM against our LightGCN. The variants take turns and the medians are compared, since machines are noisy.
 """
@@ -44,8 +44,8 @@ def medians(variants: Mapping[str, Callable[[], None]], repeats: int) -> dict[st
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def propagation_variants(model: LightGCN) -> dict[str, Callable[[], None]]:
-    """Returns two layers forward and backward in every form, after checking that they agree."""
+def propagation_variants(model: LightGCN, *, backward: bool) -> dict[str, Callable[[], None]]:
+    """Returns two layers in every form, with or without the backward pass, after checking that they agree."""
     operator = model.interactions
     matrix = operator.matrices()[0].to_sparse_coo().coalesce()
     edge_index, weight = matrix.indices().flip(0), matrix.values()
@@ -76,14 +76,19 @@ def propagation_variants(model: LightGCN) -> dict[str, Callable[[], None]]:
     for forward in forms.values():
         torch.testing.assert_close(forward(*tables), expected, rtol=1e-4, atol=1e-6)
 
-    def both(forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Callable[[], None]:
+    grads = [torch.ones_like(table) for table in tables]
+
+    def timed(forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Callable[[], None]:
         def run() -> None:
-            users, items = forward(*tables)
-            torch.autograd.backward([users, items], [torch.ones_like(users), torch.ones_like(items)])
+            if backward:
+                torch.autograd.grad(forward(*tables), tables, grads)
+            else:
+                with torch.no_grad():
+                    forward(*tables)
 
         return run
 
-    return {name: both(forward) for name, forward in forms.items()}
+    return {name: timed(forward) for name, forward in forms.items()}
 
 
 def our_steps(model: Recommender, batches: list[Batch]) -> Callable[[], None]:
@@ -131,9 +136,10 @@ def main() -> None:
     model = LightGCN(graph, LightGCNConfig(embedding_dim=DIM, num_layers=LAYERS))
     print(f"{options.data}: {data.num_users} users, {data.num_items} items, {torch.get_num_threads()} threads")
 
-    times = medians(propagation_variants(model), 4 * options.repeats)
-    for name, seconds in times.items():
-        print(f"propagation, {LAYERS} layers, {name:15} {seconds * 1e3:8.2f} ms  x {seconds / times['ours']:6.2f}")
+    for backward, title in ((False, "forward"), (True, "forward + backward")):
+        times = medians(propagation_variants(model, backward=backward), 4 * options.repeats)
+        for name, seconds in times.items():
+            print(f"{LAYERS} layers, {title:18} {name:15} {seconds * 1e3:8.2f} ms  x {seconds / times['ours']:6.2f}")
 
     loader = PairLoader(data.split.train, batch_size=BATCH)
     batches = list(loader.epoch(generator(0)))
