@@ -3,9 +3,10 @@
     python experiments/speed_training.py [--data amazon-baby] [--steps 12] [--repeats 5]
 
 Propagation: two LightGCN layers, forward alone and with the backward pass, ours against ``MessagePassing`` on the same
-edges and, where torch-scatter is installed, against ``torch_scatter.scatter``. Training: steps of batch 2048 at dimension 64 with the
-same batches and the same Adam, ours against ``torch_geometric.nn.LightGCN`` with its ``edge_index`` form, and our
-FREEDOM against our LightGCN. The variants take turns and the medians are compared, since machines are noisy.
+edges and, where torch-scatter is installed, against ``torch_scatter.scatter``. Training: steps of batch 2048 at
+dimension 64 with the same batches and the same Adam, ours against ``torch_geometric.nn.LightGCN`` with its
+``edge_index`` form, and our FREEDOM against our LightGCN. The variants take turns and the medians are compared, since
+machines are noisy.
 """
 
 from __future__ import annotations
