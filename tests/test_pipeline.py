@@ -8,15 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import graphrec
 from graphrec.config import ConfigError
+from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.ranking import evaluate
+from graphrec.graph.build import GraphConfig
 from graphrec.models.base import frozen
 from graphrec.models.lightgcn import LightGCN
 from graphrec.pipeline import RunConfig, benchmark, fit, load, run
+from graphrec.pipeline.prepare import identity, prepare
 from graphrec.runs import RunFolder, RunFolderError, open_run
 from graphrec.testing import block_data
 from graphrec.training.checkpoint import CheckpointError
@@ -248,7 +252,7 @@ def test_errors_come_before_training(data, tmp_path):
     expect("empty split", change={"test": data.test.take(np.zeros(0, int))})
     expect("unknown modality 'smell'", {"features": {"modalities": ["smell"]}}, error=ConfigError)
     expect("unknown modality 'smell'", {"graph": {"modalities": ["smell"], "neighbors": 4}})
-    expect("items with modality", {"graph": {"neighbors": 33}})
+    expect("nodes of modality", {"graph": {"neighbors": 33}})
     assert not (tmp_path / "run").exists()
 
 
@@ -263,6 +267,54 @@ def test_a_user_with_every_item_is_named_before_training(data):
     )
     with pytest.raises(ValueError, match="user 'u42'"):
         run(settings(), data=replace(data, split=Split(full, valid)))
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_user_without_negatives_is_named_before_training(data):
+    train, valid = data.split.train, data.split.valid
+    seen = np.unique(train.item)
+    others = train.take(train.user != 42)
+
+    def with_items(items):
+        user, item = np.full(len(items), 42), np.asarray(items)
+        return replace(others, user=np.concatenate([others.user, user]), item=np.concatenate([others.item, item]))
+
+    everything_seen = replace(data, split=Split(with_items(seen), valid))
+    with pytest.raises(ValueError, match="user 'u42'"):
+        run(settings(training={"seen_negatives": True}), data=everything_seen)
+    known = np.arange(data.num_items)
+    rest = replace(valid.take([0]), user=np.array([42]), item=known[-1:])
+    after_refit = replace(data, split=Split(with_items(known[:-1]), rest))
+    with pytest.raises(ValueError, match="user 'u42'"):
+        run(settings(training={"refit": True}), data=after_refit)
+    models = {"ease": {"model": {"name": "ease"}}, "mf": {"model": {"name": "mf"}, "training": {"refit": True}}}
+    with pytest.raises(ValueError, match="user 'u42'"):
+        benchmark(SMALL | {"seeds": [0], "models": models}, "nowhere", data=after_refit)
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("device", ["gpu", "cuda:0", "cuda:x"])
+def test_a_device_that_is_not_there_is_named_before_training(device, data, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="training.device: expected 'auto', 'cpu' or"):
+        run(settings(training={"device": device}), data=data)
+
+
+def test_other_pictures_of_the_same_names_are_other_data(data, tmp_path):
+    def pictured(shade):
+        folder = tmp_path / str(shade)
+        folder.mkdir()
+        paths = [folder / f"{row}.png" for row in range(data.num_items)]
+        for row, path in enumerate(paths):
+            Image.new("RGB", (8, 8), (shade, 5 * row % 256, 9)).save(path)
+        items = Catalog(data.split.items, pd.DataFrame({"image": paths}))
+        return prepare(replace(data, items=items, vectors={}), graph=GraphConfig(neighbors=4))
+
+    first, second = pictured(1), pictured(200)
+    assert first.tables["image"].source != "given"
+    assert first.data.fingerprint() == second.data.fingerprint()
+    assert first.identity != second.identity
+    assert prepare(data, graph=GraphConfig(neighbors=4)).identity == identity(data)
 
 
 @pytest.mark.usefixtures("untrained")

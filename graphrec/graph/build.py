@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData
 from graphrec.config import Config, Search, unknown_name
 from graphrec.data.dataset import Dataset
 from graphrec.features.table import FeatureTable
-from graphrec.features.tables import feature_tables
+from graphrec.features.tables import feature_tables, user_feature_tables
 from graphrec.graph.behavior import Target, co_occurrence, interaction_matrix
 from graphrec.graph.neighbors import item_modalities, knn_graph
 
@@ -50,7 +50,8 @@ def build_graph(
     """Builds the heterogeneous graph of the training interactions.
 
     Node types: ``user``, ``item`` and one per modality. Modality nodes are compact: only items that have the modality
-    have one, and ``graph[modality].item_id`` maps nodes to item rows. Edge types, each with its reverse:
+    have one, and ``graph[modality].item_id`` maps nodes to item rows. User vectors become nodes such as ``user_text``
+    likewise, with ``user_id``; no model here reads them yet. Edge types, each with its reverse:
     ``(user, interacts, item)``, ``(item, has_<modality>, <modality>)`` and the directed kNN edges
     ``(<modality>, similar, <modality>)``, neighbour to node. On demand, behaviour edges ``(item, co_consumed, item)``
     and ``(user, co_user, user)``, likewise directed.
@@ -69,6 +70,8 @@ def build_graph(
     _add_interactions(graph, data)
     for modality in _chosen(config, {*tables, *data.neighbors}):
         _add_modality(graph, modality, tables.get(modality), data.neighbors.get(modality), config)
+    for modality, table in user_feature_tables(data).items():
+        _add_user_modality(graph, modality, table, config)
     _add_behavior(graph, config)
     graph.validate(raise_on_error=True)
     return graph
@@ -131,6 +134,16 @@ def _add_modality(
     _add_edges(graph, (modality, "similar", modality), similar, weight)
 
 
+def _add_user_modality(graph: HeteroData, modality: str, table: FeatureTable, config: GraphConfig) -> None:
+    """Adds what users are, such as ``user_text``: nodes with ``user_id`` instead of ``item_id``."""
+    rows = torch.from_numpy(table.rows)
+    graph[modality].user_id, graph[modality].x = rows, torch.from_numpy(table.values)
+    graph[modality].num_nodes = len(rows)
+    _add_edges(graph, ("user", f"has_{modality}", modality), torch.stack([rows, torch.arange(len(rows))]))
+    similar, weight = _similar(modality, table, None, table.rows, config)
+    _add_edges(graph, (modality, "similar", modality), similar, weight)
+
+
 def _add_behavior(graph: HeteroData, config: GraphConfig) -> None:
     for edge_type, k in ((CO_CONSUMED, config.co_consumed), (CO_USER, config.co_user)):
         if k is not None:
@@ -152,8 +165,11 @@ def _similar(
         equal = len(matrix.data) == 0 or (matrix.data == matrix.data[0]).all()
         return edge_index, None if equal else torch.from_numpy(matrix.data.astype(np.float32))
     if table is None or len(rows) <= config.neighbors:
-        message = f"expected more than {config.neighbors} items with modality {modality!r}, got {len(rows)}"
-        raise ValueError(f"{message}; lower graph.neighbors or leave the modality out")
+        message = f"expected more than {config.neighbors} nodes of modality {modality!r}, got {len(rows)}"
+        raise ValueError(
+            f"{message}; lower graph.neighbors, in Python fit(..., graph={{'neighbors': {max(1, len(rows) - 1)}}}) "
+            f"or GraphConfig(neighbors={max(1, len(rows) - 1)}), or leave the modality out"
+        )
     edge_index, _ = knn_graph(torch.from_numpy(table.values), config.neighbors, metric=config.metric)
     return edge_index, None
 

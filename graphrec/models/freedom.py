@@ -19,6 +19,8 @@ from graphrec.nn.objective import Objective
 from graphrec.nn.propagation import light_gcn
 from graphrec.nn.sparse import SparseOperator
 
+PAPER_WEIGHTS = {"text": 0.9, "image": 0.1}
+
 
 class FREEDOMConfig(ModelConfig):
     """Hyper-parameters of FREEDOM."""
@@ -28,8 +30,9 @@ class FREEDOMConfig(ModelConfig):
     """User–item layers."""
     similar_layers: Annotated[int, Field(ge=1), Search(choices=(1, 2))] = 1
     """Item–item layers."""
-    weights: dict[str, float] = Field(default_factory=lambda: {"text": 0.9, "image": 0.1})
-    """The weight of each modality's kNN graph; modalities left out are not used. Rescaled to sum to one."""
+    weights: dict[str, float] | None = None
+    """The weight of each modality's kNN graph; modalities left out are not used. Rescaled to sum to one. By default
+    the paper's .9 for text and .1 for image, and equal weights for other sets of modalities."""
     edge_keep: Annotated[float, Field(gt=0, le=1), Search(choices=(0.1, 0.2, 0.5, 1.0))] = 0.2
     """The share of user–item edges that degree-sensitive pruning keeps in an epoch."""
     feature_loss: Annotated[float, Field(ge=0), Search(choices=(0.0, 1e-5, 1e-4, 1e-3))] = 1e-3
@@ -120,17 +123,19 @@ def _scores_of_present(
     return positive, scores, left_out if batch.known is None else left_out | batch.known[present]
 
 
-def modality_weights(graph: HeteroData, weights: dict[str, float]) -> dict[str, float]:
+def modality_weights(graph: HeteroData, weights: dict[str, float] | None) -> dict[str, float]:
     """Returns the weights of the modalities with a positive one, rescaled to sum to one.
 
     Raises:
         ConfigError: If a modality is not in the graph, or none is left.
     """
     known = item_modalities(graph)
-    for name in weights:
+    if weights is None:
+        weights = PAPER_WEIGHTS if set(known) == set(PAPER_WEIGHTS) else dict.fromkeys(known, 1.0)
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    for name in used:
         if name not in known:
             raise ConfigError(unknown_name(name, known, kind="modality"))
-    used = {name: weight for name, weight in weights.items() if weight > 0}
     if not used:
         raise ConfigError(f"expected a positive weight for at least one of {known}, got {weights}")
     total = sum(used.values())

@@ -177,7 +177,7 @@ def test_an_unknown_modality_is_refused_with_a_hint(data):
 
 
 def test_too_few_items_for_the_neighbours_are_refused(data):
-    with pytest.raises(ValueError, match="expected more than 30 items with modality 'image', got 27; lower"):
+    with pytest.raises(ValueError, match="expected more than 30 nodes of modality 'image', got 27; lower"):
         build_graph(data, GraphConfig(neighbors=30))
 
 
@@ -207,3 +207,14 @@ def test_behavior_edges_are_built_on_demand_and_take_part(data):
     model = HeteroLightGCN(graph, HeteroLightGCNConfig(embedding_dim=4))
     assert set(model.coupling) == {"interacts", "co_consumed"}
     assert CO_CONSUMED not in build_graph(data, GraphConfig(modalities=())).edge_types
+
+
+def test_user_vectors_become_compact_user_nodes(data):
+    ids = data.split.users.index[[4, 1, 2, 7]]
+    vectors = Vectors(Ids(ids, name="user"), np.arange(8, dtype=np.float32).reshape(4, 2))
+    graph = build_graph(replace(data, user_vectors={"text": vectors}), GraphConfig(modalities=(), neighbors=2))
+    assert graph["user_text"].user_id.tolist() == [1, 2, 4, 7]
+    assert graph["user_text"].x.tolist() == [[2, 3], [4, 5], [0, 1], [6, 7]]
+    assert graph["user", "has_user_text", "user_text"].edge_index.tolist() == [[1, 2, 4, 7], [0, 1, 2, 3]]
+    assert graph["user_text", "similar", "user_text"].num_edges == 8
+    assert item_modalities(graph) == ()

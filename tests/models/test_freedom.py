@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch_geometric.data import HeteroData
 
 from graphrec.config import ConfigError
 from graphrec.data.dataset import Vectors
@@ -9,7 +10,7 @@ from graphrec.data.interactions import Ids
 from graphrec.graph.build import INTERACTS
 from graphrec.graph.transforms import prune_by_degree
 from graphrec.models.base import Batch
-from graphrec.models.freedom import FREEDOM
+from graphrec.models.freedom import FREEDOM, modality_weights
 from graphrec.runtime import generator
 from graphrec.testing import shared_batch, small_graph
 from tests.reference.losses import slow_bpr
@@ -133,3 +134,17 @@ def test_terms_without_a_weight_are_left_out():
 def test_bad_weights_are_refused(weights, message):
     with pytest.raises(ConfigError, match=message):
         build(FREEDOM, weights=weights)
+
+
+def test_default_weights_fit_the_modalities_there_are():
+    assert modality_weights(small_graph_of("image", "text"), None) == pytest.approx({"text": 0.9, "image": 0.1})
+    assert modality_weights(small_graph_of("text"), None) == {"text": 1.0}
+    assert modality_weights(small_graph_of("text"), {"text": 2.0, "image": 0.0}) == {"text": 1.0}
+    assert modality_weights(small_graph_of("audio", "image"), None) == {"audio": 0.5, "image": 0.5}
+
+
+def small_graph_of(*names):
+    graph = HeteroData()
+    for name in names:
+        graph[name].item_id = torch.arange(3)
+    return graph
