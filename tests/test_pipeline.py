@@ -296,7 +296,7 @@ def test_a_user_without_negatives_is_named_before_training(data):
 @pytest.mark.parametrize("device", ["gpu", "cuda:0", "cuda:x"])
 def test_a_device_that_is_not_there_is_named_before_training(device, data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="training.device: expected 'auto', 'cpu' or"):
+    with pytest.raises(ConfigError, match=r"training\.device: expected 'auto', 'cpu' or"):
         run(settings(training={"device": device}), data=data)
 
 

@@ -11,9 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch_geometric.data import HeteroData
 
+from graphrec.config import ConfigError
 from graphrec.data.dataset import Dataset, Split, concatenate
+from graphrec.data.interactions import Interactions
 from graphrec.data.sources import load_dataset
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.features.table import FeatureTable
@@ -21,7 +24,7 @@ from graphrec.features.tables import FeatureConfig
 from graphrec.graph.build import GraphConfig, build_graph
 from graphrec.pipeline.config import DataConfig, EvaluationConfig, RunConfig
 from graphrec.runs import RunFolder, save_dataset, save_graph, share_dataset, share_graph
-from graphrec.runtime import logger
+from graphrec.runtime import logger, resolve_device
 from graphrec.training.sampling import NegativeSampler
 
 log = logger(__name__)
@@ -132,18 +135,23 @@ def prepare(
         tables = (features or FeatureConfig()).tables(data)
     with clock(seconds, "graph"):
         built = build_graph(data, config, tables)
-    return Prepared(data, identity(data), tables, config, built, seconds)
+    return Prepared(data, identity(data, tables), tables, config, built, seconds)
 
 
 def check(config: RunConfig, data: Dataset) -> None:
     """Finds what would fail after training, before it.
 
     Raises:
-        ValueError: If ``k`` is larger than the catalogue, or a user of a trained model has seen every item.
+        ConfigError: If the device of a trained model is unknown or not there.
+        ValueError: If ``k`` is larger than the catalogue, or no negatives are left for a user of a trained model.
     """
     check_cutoffs(config.evaluation, data, MetricAt.parse(config.training.metric).k)
-    if not config.model.is_closed_form and data.split.train.user_degree().max() >= data.num_items:
-        NegativeSampler(data.split.train)  # says which user
+    if config.model.is_closed_form:
+        return
+    _check_device(config.training.device)
+    parts = [data.split, data.split.merged()] if config.training.refit else [data.split]
+    for part in parts:
+        _check_negatives(part.train, seen_items=config.training.seen_negatives)
 
 
 def check_cutoffs(evaluation: EvaluationConfig, data: Dataset, *more: int) -> None:
@@ -170,9 +178,14 @@ def check_test(data: Dataset) -> None:
         raise ValueError(f"expected test interactions in {data.name!r}, got an empty split; split it with data.split")
 
 
-def identity(data: Dataset) -> str:
-    """Returns a hash of everything that training, choices and scores depend on."""
-    parts = (data.name, data.fingerprint(), data.split.valid.fingerprint(), data.test.fingerprint(), *data.notes)
+def identity(data: Dataset, tables: Mapping[str, FeatureTable] | None = None) -> str:
+    """Returns a hash of everything that training, choices and scores depend on.
+
+    Given vectors are part of the data set; what an encoder made of pictures or texts is taken from ``tables``.
+    """
+    parts = [data.name, data.fingerprint(), data.split.valid.fingerprint(), data.test.fingerprint(), *data.notes]
+    made = {name: table for name, table in (tables or {}).items() if table.source != "given"}
+    parts += [f"{name} {made[name].fingerprint()}" for name in sorted(made)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -183,6 +196,20 @@ def clock(seconds: dict[str, float], phase: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - began
+
+
+def _check_device(name: str) -> None:
+    try:
+        resolve_device(name)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"training.device: expected 'auto', 'cpu' or a device like 'cuda:0': {reason}") from None
+
+
+def _check_negatives(train: Interactions, *, seen_items: bool) -> None:
+    pool = len(np.unique(train.item)) if seen_items else train.num_items
+    if train.user_degree().max() >= pool:
+        NegativeSampler(train, seen_items=seen_items)  # says which user
 
 
 def _resplit(data: Dataset, config: DataConfig) -> Dataset:

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
 
-from graphrec.config import Config, Search
+from graphrec.config import Config, ConfigError, Search
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Interactions
 from graphrec.evaluation.metrics import MetricAt
@@ -183,10 +183,22 @@ def validate(model: Recommender, split: Split, metric: str) -> float:
 
 
 def _fabric(config: TrainingConfig) -> Fabric:
-    accelerator = "auto" if config.device == "auto" else torch.device(config.device).type
-    fabric = Fabric(accelerator=accelerator, devices=config.devices, precision=config.precision)
+    accelerator, devices = _accelerator(config)
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=config.precision)
     fabric.launch()
     return fabric
+
+
+def _accelerator(config: TrainingConfig) -> tuple[str, int | list[int]]:
+    """Returns what Fabric calls the kind of device, and how many of them or, for ``cuda:1``, which one."""
+    if config.device == "auto":
+        return "auto", config.devices
+    device = torch.device(config.device)
+    if device.index is None or device.type == "cpu":
+        return device.type, config.devices
+    if config.devices > 1:
+        raise ConfigError(f"training.devices: expected 1 with device={config.device!r}, got {config.devices}")
+    return device.type, [device.index]
 
 
 def _loader(config: TrainingConfig, train: Interactions, fabric: Fabric) -> PairLoader:
@@ -226,7 +238,7 @@ def _check_finite(steps: list[dict[str, Tensor]], epoch: int, first: int) -> Non
     bad = torch.nonzero(~torch.isfinite(table))
     if len(bad):
         step, term = bad[0].tolist()
-        where = f"in batch {first + step} of epoch {epoch + 1}"
+        where = f"in batch {first + step + 1} of epoch {epoch + 1}"
         raise FloatingPointError(
             f"loss term {names[term]!r} became {table[step, term].item()} {where}; "
             "try a lower learning rate, clip_norm, or precision='32-true'"

@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from graphrec.config import ConfigError
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split
 from graphrec.data.interactions import Ids, Interactions
@@ -229,6 +230,25 @@ def test_another_thread_count_is_reported(data, tmp_path, caplog):
     assert "written with 63 threads" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("auto", ("auto", 1)),
+        ("cpu", ("cpu", 1)),
+        ("cpu:0", ("cpu", 1)),
+        ("cuda", ("cuda", 1)),
+        ("cuda:1", ("cuda", [1])),
+    ],
+)
+def test_the_device_that_is_named_is_the_one_used(device, expected):
+    assert trainer._accelerator(TrainingConfig(device=device)) == expected
+
+
+def test_one_named_device_cannot_be_several():
+    with pytest.raises(ConfigError, match=r"training\.devices: expected 1 with device='cuda:1', got 2"):
+        trainer._accelerator(TrainingConfig(device="cuda:1", devices=2))
+
+
 class Exploding(MF):
     """Its loss becomes NaN in a batch of choice."""
 
@@ -241,7 +261,7 @@ class Exploding(MF):
 def test_a_non_finite_loss_names_the_term_and_the_batch_and_leaves_the_checkpoint(data, tmp_path):
     model = make(Exploding, MFConfig(embedding_dim=DIM), data)
     config = TrainingConfig(max_epochs=5, batch_size=60, device="cpu")  # four batches an epoch
-    with pytest.raises(FloatingPointError, match="'extra' became nan in batch 1 of epoch 2"):
+    with pytest.raises(FloatingPointError, match="'extra' became nan in batch 2 of epoch 2"):
         Trainer(config, folder=tmp_path).fit(model, data.split)
     tensors, state = checkpoint.read(checkpoint.latest(tmp_path))
     assert state["epoch"] == 1
@@ -284,6 +304,7 @@ def test_training_lowers_the_loss_and_tracks_every_epoch(data):
 SCRIPT = """
 import sys, torch, numpy as np
 from lightning_fabric import Fabric
+from graphrec.config import ConfigError
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split
 from graphrec.data.interactions import Ids, Interactions
