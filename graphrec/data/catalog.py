@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from graphrec.data.interactions import Ids
+
+MODALITY_NAME = re.compile(r"[A-Za-z0-9_-]+")
+RESERVED_NAMES = frozenset(  # names of nodes, of edges, and in torch's and PyG's containers
+    ("user", "item", "interacts", "co_consumed", "co_user", "behavior", "type", "pop", "keys", "values", "items", "x")
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +91,17 @@ class Catalog:
 
 def _series(values: Mapping[Any, Any]) -> pd.Series:
     return pd.Series(list(values.values()), index=pd.Index(list(values), tupleize_cols=False), dtype=object)
+
+
+def check_modalities(names: Iterable[str]) -> None:
+    """Checks that names can stand for modalities.
+
+    Raises:
+        ValueError: If a name is reserved or has other characters than letters, digits, ``_`` and ``-``.
+    """
+    for name in names:
+        if not isinstance(name, str) or not MODALITY_NAME.fullmatch(name) or name in RESERVED_NAMES:
+            raise ValueError(
+                "expected a modality name of letters, digits, '_' and '-' "
+                f"other than {', '.join(sorted(RESERVED_NAMES))}, got {name!r}; choose another name"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from graphrec.data.catalog import Catalog
+from graphrec.config import ConfigError, unknown_name
+from graphrec.data.catalog import Catalog, check_modalities
 from graphrec.data.dataset import Vectors
 from graphrec.data.interactions import Ids
+from graphrec.runtime import logger
 
+log = logger(__name__)
 PATH_MODALITIES = ("image", "audio", "video")
 FORMS = "Vectors, a mapping or Series from id to vector or text, or a DataFrame of numbers indexed by id"
 
@@ -59,17 +62,78 @@ def gather(features: Mapping[str, Any] | None, attributes: pd.DataFrame | None, 
 
     Raises:
         TypeError: If a value has none of these forms.
-        ValueError: If an array cannot be aligned, a column is not numeric, vectors differ in length, or ids repeat.
+        ValueError: If a name is none for a modality, an array cannot be aligned, a column is not numeric, vectors
+            differ in length, ids repeat, or none of a modality's ids is among the ids of the interactions.
     """
+    check_modalities(features or {})
     columns = {} if attributes is None else {str(name): attributes[name] for name in attributes.columns}
     vectors: dict[str, Vectors] = {}
     for name, value in (features or {}).items():
         found = _interpret(name, value, ids)
+        _check_known(name, found.ids.index if isinstance(found, Vectors) else found.index, ids)
         if isinstance(found, Vectors):
             vectors[name] = found
         else:
             columns[name] = found
     return Content(vectors, columns)
+
+
+def from_columns(features: Mapping[str, Any] | None, frame: pd.DataFrame, key: str) -> dict[str, Any]:
+    """Replaces names of columns by what the columns say per id: the first value that is neither missing nor empty.
+
+    Args:
+        features: As for ``gather``, or the name of a column of the frame.
+        frame: The interactions.
+        key: The column of the ids.
+
+    Raises:
+        ConfigError: If there is no such column.
+        ValueError: If an id has two different values.
+    """
+    return {
+        name: _column(frame, value, key) if isinstance(value, str) else value
+        for name, value in (features or {}).items()
+    }
+
+
+def _column(frame: pd.DataFrame, column: str, key: str) -> pd.Series:
+    if column not in frame.columns:
+        raise ConfigError(unknown_name(column, map(str, frame.columns), kind="column"))
+    values = frame[column].astype(object).set_axis(pd.Index(frame[key], tupleize_cols=False))
+    values = values[values.notna() & ~values.map(_is_blank).astype(bool)]
+    pairs = pd.DataFrame({"id": values.index, "value": values.map(_hashable).to_numpy(dtype=object)}).drop_duplicates()
+    twice = pairs[pairs["id"].duplicated(keep=False)]
+    if len(twice):
+        first = twice.iloc[0]["id"]
+        raise ValueError(
+            f"expected one value of the column {column!r} for every {key}, got several for {first!r}; "
+            "give the features as a mapping from id to value"
+        )
+    return values[~values.index.duplicated()]
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _hashable(value: Any) -> Hashable:
+    return value if isinstance(value, Hashable) else tuple(np.ravel(value).tolist())
+
+
+def _check_known(name: str, index: pd.Index, ids: Ids) -> None:
+    new = index[ids.find(index) < 0]
+    if len(ids) and len(index) and len(new) == len(index):
+        raise ValueError(
+            f"expected features[{name!r}] of the {ids.name}s, got {len(index)} rows whose ids match none of the "
+            f"{len(ids)} {ids.name}s: {_example(index)} against {_example(ids.index)}"
+        )
+    if len(new):
+        log.info("features[%r]: %d of %d ids are new %ss", name, len(new), len(index), ids.name)
+
+
+def _example(index: pd.Index) -> str:
+    first = index.tolist()[0]
+    return f"{first!r} ({type(first).__name__})"
 
 
 def _interpret(name: str, value: Any, ids: Ids) -> Vectors | pd.Series:

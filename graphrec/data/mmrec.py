@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from graphrec.config import Config, ConfigError, unknown_name
-from graphrec.data.catalog import Catalog
+from graphrec.data.catalog import Catalog, check_modalities
 from graphrec.data.dataset import Dataset, Vectors
 from graphrec.data.files import ReaderOptions, join_texts, load_array, load_graph, read_columns
 from graphrec.data.interactions import Ids, Interactions
@@ -77,6 +77,11 @@ class MMRecOptions(ReaderOptions):
     features: dict[str, FeatureFile] = Field(default_factory=dict)
     neighbors: dict[str, str] = Field(default_factory=dict)
     content: dict[str, ContentFile] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        check_modalities([*self.features, *self.neighbors, *self.content])
+        return self
 
     def choose(self, features: Sequence[str]) -> Self:
         """Returns the options that read exactly these modalities' vectors, optional ones included."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphrec.config import ConfigError, resolve, unknown_name
 from graphrec.data.cards import CARD_FILE, card_names, find_folder, load_card, read_card
-from graphrec.data.content import gather
+from graphrec.data.content import from_columns, gather
 from graphrec.data.dataset import Dataset
 from graphrec.data.files import read_columns, require_columns, require_file
 from graphrec.data.interactions import Ids, Interactions
@@ -87,17 +87,19 @@ def from_dataframe(
         k_core: Users and items with fewer interactions are removed until none is left.
         split: The name of a split (see ``SplitConfig``), its configuration, or the column that says 0, 1, 2 or train,
             valid, test; by default 8:1:1 per user at random, seed 0.
-        features: What is known about items by modality, see ``graphrec.data.content.gather``.
+        features: What is known about items by modality, see ``graphrec.data.content.gather``; a string names a
+            column of ``df``, such as ``{"text": "title", "image": "path"}``.
         user_features: The same about users.
         items: Further item attributes, indexed by item id.
         people: Further user attributes, indexed by user id.
         name: The name shown in tables.
 
     Raises:
-        ConfigError: If there is no such split.
+        ConfigError: If there is no such split or column of features.
         TypeError: If a feature has a form that cannot be read.
         ValueError: If a column or value is missing, no rating reaches the threshold, the k-core is empty, features
-            cannot be aligned, or a part of the split is empty.
+            cannot be aligned, have ids that match none of the interactions' or a name that is none for a modality, or
+            a part of the split is empty.
     """
     found = Interactions.from_frame(df, user=user, item=item, weight=rating, time=time)
     labels = _labels(df, split)
@@ -106,6 +108,7 @@ def from_dataframe(
         kept = _core(merge_repeats(kept, repeats, name=name), k_core)
     elif k_core is not None:
         raise ValueError(f"expected no k_core with a split given by the column {split!r}, got {k_core}; filter before")
+    features, user_features = from_columns(features, df, item), from_columns(user_features, df, user)
     about_items = gather(features, items, found.items).without(_gone(found.items, kept.items))
     about_people = gather(user_features, people, found.users).without(_gone(found.users, kept.users))
     kept = kept.reindex(users=about_people.extend(kept.users), items=about_items.extend(kept.items))

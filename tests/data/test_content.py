@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from graphrec.data.content import gather
+from graphrec.data.content import from_columns, gather
 from graphrec.data.dataset import Vectors
 from graphrec.data.interactions import Ids
 
@@ -76,3 +76,28 @@ def test_new_ids_extend_the_vocabulary_and_old_ones_leave():
 def test_other_forms_are_refused(value, error, message):
     with pytest.raises(error, match=message):
         gather({"f": value}, None, IDS)
+
+
+def test_ids_that_match_nothing_are_refused():
+    numbered = Ids(range(3), name="item")
+    message = r"features\['text'\] of the items, got 2 rows whose ids match none of the 3 items: '0' \(str\) against 0 "
+    with pytest.raises(ValueError, match=message + r"\(int\)"):
+        gather({"text": {"0": "a", "1": "b"}}, None, numbered)
+
+
+def test_new_ids_are_logged(caplog):
+    with caplog.at_level("INFO"):
+        gather({"audio": {"z": [1], "a": [2]}, "text": {"a": "old"}}, None, IDS)
+    assert [record.getMessage() for record in caplog.records] == ["features['audio']: 1 of 2 ids are new items"]
+
+
+def test_columns_of_vectors_are_compared_by_value():
+    frame = pd.DataFrame({"item": ["a", "a", "b"], "vector": [[1, 2], np.array([1, 2]), [3, 4]]})
+    assert from_columns({"audio": "vector"}, frame, "item")["audio"].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("name", ["user", "item", "x", "type", "a.b", "a b", "", 3])
+def test_names_that_cannot_be_modalities_are_refused(name):
+    with pytest.raises(ValueError, match="expected a modality name of letters, digits"):
+        gather({name: {"a": "text"}}, None, IDS)
+    assert gather({"image-full_2": {"a": "text"}}, None, IDS).columns.keys() == {"image-full_2"}

@@ -155,3 +155,10 @@ def test_content_is_keyed_by_item_directly_or_through_a_map(folder):
     assert items.values("tags") == ["rock, pop", "rock, pop", None, None]
     with pytest.raises(ValueError, match=r"missing \['plot'\]"):
         read_mmrec(folder, options(content={"text": {"file": "titles.csv", "columns": ["plot"]}}))
+
+
+@pytest.mark.parametrize("part", ["features", "neighbors", "content"])
+def test_names_that_cannot_be_modalities_are_refused(part):
+    value = {"file": "x.csv", "columns": ["title"]} if part == "content" else "x.npy"
+    with pytest.raises(ValueError, match=r"expected a modality name .* got 'item'; choose another name"):
+        MMRecOptions(inter="x.inter", **{part: {"item": value}})

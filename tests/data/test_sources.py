@@ -80,13 +80,34 @@ def test_content_of_items_and_people():
         features={"text": pd.Series({"i01": "red"}), "image": {"i02": Path("x.jpg")}},
         items=pd.DataFrame({"brand": ["b"]}, index=["i03"]),
         people=pd.DataFrame({"age": [30]}, index=["u05"]),
-        user_features={"text": {"new": "hello"}, "survey": {"u00": [1, 2]}},
+        user_features={"text": {"new": "hello", "u01": "hi"}, "survey": {"u00": [1, 2]}},
     )
     assert data.items.columns == ("brand", "text", "image")
     assert data.items.values("text")[data.split.items.rows(["i01"])[0]] == "red"
     assert data.people.values("age")[data.split.users.rows(["u05"])[0]] == 30
     assert "new" in data.split.users
     assert data.user_vectors["survey"].values.tolist() == [[1, 2]]
+
+
+def test_features_can_be_columns_of_the_frame():
+    rows = frame().assign(title=lambda rows: "item " + rows["item"], path=lambda rows: rows["item"] + ".jpg")
+    rows.loc[rows["item"] == "i03", "title"] = None
+    rows.loc[rows.index[rows["item"] == "i04"][0], "title"] = ""
+    rows["home"] = rows["user"].map(len)
+    data = from_dataframe(rows, features={"text": "title", "image": "path"}, user_features={"survey": "home"})
+    ids = data.split.items.index.tolist()
+    assert data.items.values("text") == [None if item == "i03" else f"item {item}" for item in ids]
+    assert data.items.values("image") == [Path(f"{item}.jpg") for item in ids]
+    assert data.user_vectors["survey"].values.tolist() == [[3]] * data.num_users
+
+
+def test_columns_of_features_must_exist_and_agree():
+    rows = frame().assign(title="same")
+    with pytest.raises(ConfigError, match="unknown column 'titel': did you mean 'title'"):
+        from_dataframe(rows, features={"text": "titel"})
+    rows.loc[rows.index[rows["item"] == "i03"][0], "title"] = "other"
+    with pytest.raises(ValueError, match="one value of the column 'title' for every item, got several for 'i03'"):
+        from_dataframe(rows, features={"text": "title"})
 
 
 def test_arrays_need_row_ids():
