@@ -134,14 +134,14 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
     {'model': {'name': 'lightgcn', 'num_layers': 3}}
 
     Raises:
-        ConfigError: If an override has no ``=``.
+        ConfigError: If an override has no ``=``, or its value is not YAML.
     """
     result = dict(values)
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator or not path:
             raise ConfigError(f"expected an override like 'model.num_layers=3', got {override!r}")
-        change: Any = yaml.safe_load(text)
+        change: Any = _override_value(override, text)
         for key in reversed(path.strip().split(".")):
             change = {key: change}
         result = merge(result, change)
@@ -167,6 +167,14 @@ def resolve(name: str, known: Mapping[str, str], *, kind: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot import {kind} {target!r}: {error}") from error
+
+
+def _override_value(override: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"expected a YAML value in the override {override!r}: {reason}") from None
 
 
 def _readable(error: ValidationError, where: str) -> str:

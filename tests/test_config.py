@@ -106,3 +106,10 @@ def test_resolve_finds_short_names_and_classes_from_outside():
     for target in ("graphrec.nowhere:X", "graphrec.config:X"):
         with pytest.raises(ConfigError, match="cannot import model"):
             resolve(target, known, kind="model")
+
+
+@pytest.mark.parametrize("override", ["training.max_epochs=[1", "seeds={", "data.name=a: b: c"])
+def test_a_malformed_override_is_named(override):
+    with pytest.raises(ConfigError, match="expected a YAML value in the override") as caught:
+        apply_overrides({}, [override])
+    assert repr(override) in str(caught.value)

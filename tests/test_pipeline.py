@@ -363,18 +363,68 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(data, tmp_path, monke
         stop_after(1, patch)
         with pytest.raises(StopError):
             run(settings(), folder=tmp_path / "run", data=data)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
     with pytest.raises(CheckpointError, match="was written with config"):
         run(settings(num_layers=1), folder=tmp_path / "run", data=data, resume=True)
     with pytest.raises(CheckpointError, match="was written with data"):
         run(settings(), folder=tmp_path / "run", data=block_data(seed=9), resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.*")} == before
 
 
-def test_without_resume_an_unfinished_run_begins_anew_and_a_finished_one_is_kept(data, tmp_path, monkeypatch):
+def test_without_checkpoints_an_unfinished_run_begins_anew(data, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        stop_after(1, patch)
+        stop_after(0, patch)
         with pytest.raises(StopError):
             run(settings(), folder=tmp_path / "run", data=data)
-    finished = run(settings(num_layers=1), folder=tmp_path / "run", data=data)
+    assert run(settings(num_layers=1), folder=tmp_path / "run", data=data).folder.is_complete()
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_folder_with_other_files_is_refused_before_training(data, tmp_path):
+    (tmp_path / "mf" / "seed-0").mkdir(parents=True)
+    (tmp_path / "mf" / "seed-0" / "thesis.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(RunFolderError, match="with other files"):
+            run(settings(), folder=tmp_path / "mf" / "seed-0", data=data, resume=resume)
+    models = {"ease": {"model": {"name": "ease"}}, "mf": {"model": {"name": "mf"}}}
+    with pytest.raises(RunFolderError, match="with other files"):
+        benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mf", "seed-0", "thesis.txt"]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_ids_that_cannot_be_written_are_named_before_training(data, tmp_path):
+    users = Ids([frozenset([row]) for row in range(data.num_users)], name="user")
+    split = Split(replace(data.split.train, users=users), replace(data.split.valid, users=users))
+    people, test = replace(data.people, ids=users), replace(data.test, users=users)
+    with pytest.raises(ValueError, match="turn the ids into texts"):
+        run(settings(), folder=tmp_path / "run", data=replace(data, split=split, test=test, people=people))
+    assert not (tmp_path / "run").exists()
+
+
+def test_fit_takes_the_cutoffs(data):
+    found = fit("popularity", data, evaluation={"ks": [5], "metrics": ["recall"]}, **FIT)
+    assert list(found.evaluate().mean()) == ["Recall@5"]
+
+
+def test_save_knows_its_own_folder_by_a_relative_path(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fitted = fit("popularity", data, folder="run", **FIT)
+    assert fitted.save("run").path == tmp_path / "run"
+    assert load("run").save(tmp_path / "run").path == tmp_path / "run"
+    fresh = fit("popularity", data, **FIT)
+    fresh.save("other")
+    assert fresh.save(tmp_path / "other").path == tmp_path / "other"
+
+
+def test_without_resume_unfinished_and_finished_runs_are_kept(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(StopError):
+            run(settings(num_layers=1), folder=tmp_path / "run", data=data)
+    with pytest.raises(RunFolderError, match="holds an unfinished run at epoch 2; resume it, or delete it"):
+        run(settings(num_layers=1), folder=tmp_path / "run", data=data)
+    finished = run(settings(num_layers=1), folder=tmp_path / "run", data=data, resume=True)
     assert [row["epoch"] for row in finished.folder.history()] == [1, 2, 3]
     with pytest.raises(RunFolderError, match="already holds a finished run"):
         run(settings(num_layers=1), folder=tmp_path / "run", data=data)

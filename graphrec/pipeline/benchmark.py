@@ -100,6 +100,7 @@ def _place(root: Path, config: RunConfig) -> RunFolder:
 
 def _is_finished(place: RunFolder, config: RunConfig, prepared: Prepared) -> bool:
     if not place.is_complete():
+        place.check_own()
         return False
     place.check()
     if not is_same(place, config, prepared):

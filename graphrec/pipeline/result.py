@@ -195,7 +195,7 @@ class Run:
             RunFolderError: If the folder holds something else.
             OSError: If it cannot be written.
         """
-        target = RunFolder(Path(folder))
+        target = RunFolder(Path(folder).resolve())
         if self.folder != target:
             target.check_free()
             target.begin(self.config.to_mapping(), self.record.about)

@@ -16,7 +16,9 @@ from graphrec.pipeline.config import ModelChoice, RunConfig
 from graphrec.pipeline.prepare import Prepared, check, check_test, clock, load_data, prepare
 from graphrec.pipeline.result import Record, Run, build_model, load, measure, with_memory
 from graphrec.runs import RunFolder, RunFolderError
+from graphrec.runs.ids import to_table
 from graphrec.runtime import logger, rank
+from graphrec.training import checkpoint
 from graphrec.training.tracking import JsonLines, TensorBoard, Tracker, Trackers
 from graphrec.training.trainer import Trainer, TrainingConfig, TrainingResult
 
@@ -65,6 +67,7 @@ def fit(
     training: Mapping[str, Any] | TrainingConfig | None = None,
     graph: Mapping[str, Any] | None = None,
     features: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> Run:
     """Trains a model on a data set; the test set is not touched until ``Run.evaluate``.
 
@@ -78,6 +81,7 @@ def fit(
         training: How to train.
         graph: How the graph is built.
         features: Which modalities are used, and how they are encoded.
+        evaluation: What is measured on valid and test, e.g. ``{"ks": [5]}``.
 
     Raises:
         ConfigError: If a setting is unknown or wrong.
@@ -94,6 +98,7 @@ def fit(
             "graph": graph or {},
             "model": choice,
             "training": _training(training, epochs, choice),
+            "evaluation": evaluation or {},
         },
         where="fit",
     )
@@ -146,10 +151,21 @@ class Stage:
     seconds: dict[str, float]
 
     def begin(self, resume: bool) -> None:
-        """Writes what is known before training."""
+        """Writes what is known before training, once nothing in the folder or the ids stands against it.
+
+        Raises:
+            RunFolderError: If the folder holds something else, or an unfinished run that is not to be resumed.
+            CheckpointError: If that run has other settings or data.
+            ValueError: If users or items have ids that cannot be written to a file.
+        """
         if self.folder is None:
             return
-        if not resume:
+        for ids in (self.prepared.data.split.users, self.prepared.data.split.items):
+            to_table(ids)
+        if resume:
+            self.folder.check_own()
+            self._check_checkpoints(self.folder.checkpoints)
+        else:
             self.folder.check_free()
             self.folder.clear()
         self.folder.begin(self.config.to_mapping(), self.prepared.about())
@@ -197,6 +213,19 @@ class Stage:
         if self.folder is None or rank() != 0:
             return None
         return Trackers([JsonLines(self.folder.path / "history.jsonl"), TensorBoard(self.folder.tensorboard)])
+
+    def _check_checkpoints(self, folder: Path) -> None:
+        for phase in ("training", "refit"):
+            newest = checkpoint.latest(folder / phase)
+            if newest is None:
+                continue
+            found = checkpoint.read(newest)[1]["identity"]
+            for name, expected in self._identity(phase).items():
+                if found.get(name) != expected:
+                    raise checkpoint.CheckpointError(
+                        f"checkpoint {newest} was written with {name} {found.get(name)!r}, this run has {expected!r}; "
+                        "resume with the same, or start in a new folder"
+                    )
 
     def _identity(self, phase: str) -> dict[str, str]:
         return {

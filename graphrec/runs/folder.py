@@ -93,21 +93,34 @@ class RunFolder:
             raise RunFolderError(f"the run in {str(self.path)!r} is not finished: there is no {METRICS}; resume it")
 
     def check_free(self) -> None:
-        """Checks that a new run may be written here: the folder is absent, empty, or holds an unfinished run.
+        """Checks that a new run may be written here: the folder is absent, empty, or holds a run that barely began.
 
         Raises:
-            RunFolderError: If it holds a finished run or something else.
+            RunFolderError: If it holds a finished run, a run with checkpoints to go on from, or something else.
         """
         if self.is_complete():
             raise RunFolderError(f"{str(self.path)!r} already holds a finished run; name another folder, or resume")
+        self.check_own()
+        epochs = [int(path.name.removeprefix("epoch-")) for path in self.checkpoints.glob("*/epoch-*")]
+        if epochs:
+            raise RunFolderError(
+                f"{str(self.path)!r} holds an unfinished run at epoch {max(epochs)}; resume it, or delete it"
+            )
+
+    def check_own(self) -> None:
+        """Checks that the folder is absent, empty, or holds a run.
+
+        Raises:
+            RunFolderError: If it holds something else.
+        """
         if self.path.is_file() or (self.path.is_dir() and not self.exists() and any(self.path.iterdir())):
             raise RunFolderError(f"expected a new or empty folder for the run, got {str(self.path)!r} with other files")
 
     def begin(self, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Writes what is known before training."""
+        write_json(self.path / ENVIRONMENT, environment())  # first, so that the folder is known as a run's
         write_text(self.path / CONFIG, dump_yaml(config))
         write_json(self.path / DATA, data)
-        write_json(self.path / ENVIRONMENT, environment())
 
     def clear(self) -> None:
         """Deletes what an unfinished run left behind."""
@@ -229,7 +242,7 @@ def open_run(folder: str | Path) -> RunFolder:
     Raises:
         RunFolderError: If the folder holds none, or one of another version.
     """
-    found = RunFolder(Path(folder))
+    found = RunFolder(Path(folder).resolve())
     found.check()
     return found
 
