@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +16,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphrec.config import Config, ConfigError
+
+PLAIN_INTEGER = r"0|-?[1-9][0-9]{0,17}"  # what int64 holds and writes back as it was
 
 
 class ReaderOptions(Config):
@@ -43,8 +48,28 @@ def require_file(path: Path) -> Path:
     raise FileNotFoundError(f"expected the file {path.name!r} in {str(path.parent)!r}, found {present}")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a library says about a file that it cannot read into one error that names the file.
+
+    Raises:
+        ValueError: If the file is empty, cut off, not of its format, or holds pickled objects.
+    """
+    try:
+        yield
+    except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        pickled = "pickle" in str(error)  # numpy says so of all that it does not know, and suggests to unpickle it
+        reason = "it holds no plain NumPy array (pickled objects are never read)" if pickled else str(error)
+        raise ValueError(f"cannot read {path}: {reason}") from None
+
+
 def read_columns(
-    path: Path, columns: Sequence[str], *, separator: str = ",", names: Sequence[str] | None = None
+    path: Path,
+    columns: Sequence[str],
+    *,
+    separator: str = ",",
+    names: Sequence[str] | None = None,
+    ids: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Reads a delimited text file and checks that it has the columns.
 
@@ -53,21 +78,49 @@ def read_columns(
         columns: The columns that must be there; others stay.
         separator: Between columns.
         names: The column names of a file without a header, which is then read as Latin-1, as MovieLens is written.
+        ids: The columns of ids of a file with a header, whose values keep their form: ``NA`` and ``001`` are strings,
+            only what is empty is missing, and a column is one of integers only if every value is written as one.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a column is missing.
+        ValueError: If the file cannot be read or a column is missing.
     """
     header: int | None = 0 if names is None else None
     encoding = "utf-8" if names is None else "latin-1"
-    frame = pd.read_csv(
-        require_file(path),
-        sep=separator,
-        header=header,
-        names=None if names is None else list(names),
-        encoding=encoding,
-    )
+    with reading(require_file(path)):
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            header=header,
+            names=None if names is None else list(names),
+            encoding=encoding,
+        )
+    frame = require_columns(frame, columns, path)
+    return frame.assign(**_read_ids(path, ids, separator)) if ids else frame
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Reads a Parquet file and checks that it has the columns; others stay.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read or a column is missing.
+    """
+    with reading(require_file(path)):
+        frame = pd.read_parquet(path)
     return require_columns(frame, columns, path)
+
+
+def _read_ids(path: Path, columns: Sequence[str], separator: str) -> dict[str, pd.Series]:
+    with reading(path):  # a second time: pandas turns off its names for missing values only for a whole file
+        texts = pd.read_csv(path, sep=separator, usecols=list(columns), dtype="str", na_filter=False)
+    return {column: _parse_ids(texts[column]) for column in columns}
+
+
+def _parse_ids(column: pd.Series) -> pd.Series:
+    if len(column) and pd.Series(column.unique()).str.fullmatch(PLAIN_INTEGER).all():
+        return column.astype(np.int64)
+    return column.where(column != "")
 
 
 def require_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
@@ -91,7 +144,10 @@ def load_array(path: Path) -> NDArray[Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds something else.
     """
-    values = np.load(require_file(path), allow_pickle=False)
+    with reading(require_file(path)):
+        values = np.load(path, allow_pickle=False)
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"cannot read {path}: expected one array, got an archive")
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise ValueError(
             f"expected feature rows (num_items, dim) of numbers in {path}, got {values.dtype} {values.shape}"
@@ -106,7 +162,8 @@ def load_graph(path: Path) -> sp.csr_array:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not square or has weights that are not finite.
     """
-    matrix = sp.csr_array(sp.load_npz(require_file(path)))
+    with reading(require_file(path)):
+        matrix = sp.csr_array(sp.load_npz(path))
     if matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix.data).all():
         raise ValueError(f"expected a square kNN graph with finite weights in {path}, got shape {matrix.shape}")
     return matrix

@@ -14,7 +14,7 @@ from graphrec.config import ConfigError, resolve, unknown_name
 from graphrec.data.cards import CARD_FILE, card_names, find_folder, load_card, read_card
 from graphrec.data.content import from_columns, gather
 from graphrec.data.dataset import Dataset
-from graphrec.data.files import read_columns, require_columns, require_file
+from graphrec.data.files import read_columns, read_parquet, require_file
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.data.splits import PARTS, SPLITS, Repeats, SplitConfig, merge_repeats, split_given
 
@@ -147,19 +147,20 @@ def read_table(
         separator: Between the columns of a text file, where the suffix does not say it.
 
     Returns:
-        The table with the columns named ``user``, ``item``, ``rating`` and ``time``; other columns stay.
+        The table with the columns named ``user``, ``item``, ``rating`` and ``time``; other columns stay. In
+        text files ids keep their form: ``NA`` and ``001`` are strings, and only what is empty is missing.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a column is missing or the format is unknown.
+        ValueError: If the file cannot be read, a column is missing or the format is unknown.
     """
     path = Path(path)
     named = {"user": user, "item": item, "rating": rating, "time": time}
     renamed = {old: new for new, old in named.items() if old is not None}
     if path.suffix == ".parquet" and separator is None:
-        frame = require_columns(pd.read_parquet(require_file(path)), list(renamed), path)
+        frame = read_parquet(path, list(renamed))
     else:
-        frame = read_columns(path, list(renamed), separator=separator or _separator(path))
+        frame = read_columns(path, list(renamed), separator=separator or _separator(path), ids=[user, item])
     hidden = [new for old, new in renamed.items() if old != new and new in frame.columns and new not in renamed]
     return frame.drop(columns=hidden).rename(columns=renamed)
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from graphrec.data.files import join_texts, load_array, load_graph, read_columns, require_file
+from graphrec.data.files import join_texts, load_array, load_graph, read_columns, read_parquet, require_file
 
 
 def test_a_missing_file_is_named_with_what_is_there(tmp_path):
@@ -36,8 +36,43 @@ def test_arrays_must_be_rows_of_numbers(tmp_path, values):
 
 def test_pickles_are_never_opened(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{"a": 1}]), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"cannot read .*x\.npy: it holds no plain NumPy array") as caught:
         load_array(tmp_path / "x.npy")
+    assert "allow_pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04cut", b"\x93NUMPY\x01\x00v\x00{", b"\xff\xfe,"])
+@pytest.mark.parametrize(
+    "read", [load_array, load_graph, lambda path: read_parquet(path, []), lambda path: read_columns(path, ["a"])]
+)
+def test_unreadable_files_are_one_error_that_names_them(tmp_path, read, content):
+    path = tmp_path / "x.bin"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"(cannot read|expected the columns) .*x\.bin") as caught:
+        read(path)
+    assert "pickle=" not in str(caught.value)
+
+
+def test_cut_and_wrong_arrays_are_unreadable(tmp_path):
+    np.save(tmp_path / "whole.npy", np.ones((9, 9)))
+    np.savez(tmp_path / "other.npz", a=np.ones(3))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-80])
+    for read, name in ((load_array, "cut.npy"), (load_array, "other.npz"), (load_graph, "other.npz")):
+        with pytest.raises(ValueError, match=f"cannot read .*{name}: "):
+            read(tmp_path / name)
+
+
+def test_ids_keep_their_form(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("plain,zeros,names,gaps,big,rating\n1,001,NA,1,1,NA\n-20,2,null,,99999999999999999999,3\n")
+    ids = ["plain", "zeros", "names", "gaps", "big"]
+    frame = read_columns(path, ids, ids=ids)
+    assert frame["plain"].tolist() == [1, -20]
+    assert frame["zeros"].tolist() == ["001", "2"]
+    assert frame["names"].tolist() == ["NA", "null"]
+    assert frame["gaps"].isna().tolist() == [False, True]
+    assert frame["big"].tolist() == ["1", "99999999999999999999"]
+    assert frame["rating"].isna().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("dense", [np.ones((2, 3)), np.array([[np.nan]])])

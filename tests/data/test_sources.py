@@ -201,6 +201,16 @@ def test_read_table_renames_columns(tmp_path):
     assert table["user"].str.startswith("i").all()
 
 
+def test_ids_of_text_tables_keep_their_form(tmp_path):
+    (tmp_path / "x.csv").write_text("user,item\n001,7\nNA,8\n")
+    table = read_table(tmp_path / "x.csv")
+    assert table["user"].tolist() == ["001", "NA"]
+    assert table["item"].tolist() == [7, 8]
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(ValueError, match=r"cannot read .*empty\.csv: No columns"):
+        load_dataset(tmp_path / "empty.csv")
+
+
 def test_read_table_errors(tmp_path):
     frame().to_csv(tmp_path / "x.txt", index=False)
     frame().to_parquet(tmp_path / "x.parquet")
