@@ -141,7 +141,7 @@ class Dataset:
         """Drops valid and test interactions whose user or item never occurs in training, and says so in ``notes``.
 
         Raises:
-            ValueError: If no test interaction is left.
+            ValueError: If no test interaction, or none of those for validation, is left.
         """
         train = self.split.train
         seen_user, seen_item = train.user_degree() > 0, train.item_degree() > 0
@@ -149,6 +149,10 @@ class Dataset:
         if not len(kept[1]):
             raise ValueError(
                 "expected test interactions with ids seen in training, got an empty split; keep unseen ids"
+            )
+        if len(self.split.valid) and not len(kept[0]):
+            raise ValueError(
+                "expected validation interactions with ids seen in training, got an empty split; keep unseen ids"
             )
         note = f"unseen ids dropped: {len(self.split.valid) - len(kept[0])} valid, {len(self.test) - len(kept[1])} test"
         return replace(self, split=Split(train, kept[0]), test=kept[1], notes=(*self.notes, note))

@@ -195,7 +195,7 @@ def merge_repeats(interactions: Interactions, repeats: Repeats = "sum", *, name:
 
 
 class SplitConfig(Config):
-    """A split by name, as a YAML file states it.
+    """A split by name, as a YAML file states it; a bare string is its name.
 
     Args:
         name: One of ``random``, ``mmrec``, ``leave-one-out``, ``temporal-user``, ``temporal-global``, ``cold-item``.
@@ -206,6 +206,11 @@ class SplitConfig(Config):
     name: str = "random"
     ratios: Ratios | None = None
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, values: Any) -> Any:
+        return {"name": values} if isinstance(values, str) else values
 
     @model_validator(mode="after")
     def _known(self) -> Self:

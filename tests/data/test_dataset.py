@@ -90,10 +90,10 @@ def test_unseen_ids_are_counted_and_dropped_on_demand():
 
 
 def test_drop_unseen_labels_the_data_set():
-    split = Split(met((0, 0), (0, 1), (1, 0)), met((1, 3)))
-    dropped = make(split=split, test=met((1, 1), (2, 0), (0, 2)), notes=("before",)).drop_unseen()
+    split = Split(met((0, 0), (0, 1), (1, 0), (2, 0)), met((1, 3), (2, 1)))
+    dropped = make(split=split, test=met((1, 1), (1, 2), (0, 2)), notes=("before",)).drop_unseen()
     assert dropped.test.pairs().tolist() == met((1, 1)).pairs().tolist()
-    assert len(dropped.split.valid) == 0
+    assert dropped.split.valid.pairs().tolist() == met((2, 1)).pairs().tolist()
     assert dropped.notes == ("before", "unseen ids dropped: 1 valid, 2 test")
     assert dropped.split.train is split.train
 
@@ -101,6 +101,14 @@ def test_drop_unseen_labels_the_data_set():
 def test_drop_unseen_refuses_to_leave_no_test():
     with pytest.raises(ValueError, match="got an empty split; keep unseen ids"):
         make().drop_unseen()
+
+
+def test_drop_unseen_refuses_to_leave_no_valid():
+    split = Split(met((0, 0), (0, 1), (1, 0)), met((1, 3)))
+    with pytest.raises(ValueError, match="expected validation interactions with ids seen in training"):
+        make(split=split, test=met((1, 1))).drop_unseen()
+    refit = make(split=Split(split.train, met()), test=met((1, 1)))
+    assert len(refit.drop_unseen().split.valid) == 0
 
 
 def test_fingerprint_follows_what_a_model_sees():

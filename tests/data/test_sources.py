@@ -227,8 +227,8 @@ def test_read_table_errors(tmp_path):
 def folder(tmp_path):
     card = {"name": "mine", "title": "Mine", "description": "My own.", "reader": {"kind": "lightgcn"}}
     (tmp_path / "dataset.yaml").write_text(dump_yaml(card))
-    (tmp_path / "train.txt").write_text("0 1 2\n1 1\n")
-    (tmp_path / "valid.txt").write_text("0 3\n")
+    (tmp_path / "train.txt").write_text("0 1 2\n1 1\n2 1\n")
+    (tmp_path / "valid.txt").write_text("0 3\n2 2\n")
     (tmp_path / "test.txt").write_text("1 2 3\n")
     return tmp_path
 

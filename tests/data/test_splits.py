@@ -298,3 +298,9 @@ def test_weights_and_times_follow_their_interactions():
     for part in (split.train, split.valid, test):
         assert (part.weight == part.item + 0.5).all()
         assert (part.time == part.user * 7).all()
+
+
+def test_a_bare_string_is_the_name_of_a_split():
+    assert SplitConfig.model_validate("temporal-user") == SplitConfig(name="temporal-user")
+    with pytest.raises(ValueError, match="unknown split 'temporal-usr': did you mean 'temporal-user'"):
+        SplitConfig.model_validate("temporal-usr")
