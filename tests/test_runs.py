@@ -271,15 +271,27 @@ def test_history_and_evaluations_are_lines(folder):
 
 
 def test_weights_carry_metadata(folder):
-    from safetensors import safe_open
-
-    folder.write_weights({"w": torch.arange(3.0)}, {"model": "mf"})
+    about = {"model": "mf", "config": "c0", "graphrec": "1", "data": "d0", "a": "b"}
+    folder.write_weights({"w": torch.arange(3.0)}, about)
     assert torch.equal(folder.weights()["w"], torch.arange(3.0))
-    with safe_open(folder.path / "model.safetensors", "pt") as file:
-        assert file.metadata() == {"model": "mf"}
+    assert folder.weights_about() == about
+    first = (folder.path / "model.safetensors").read_bytes()
+    for _ in range(8):
+        folder.write_weights({"w": torch.arange(3.0)}, dict(reversed(about.items())))
+        assert (folder.path / "model.safetensors").read_bytes() == first
     (folder.path / "model.safetensors").write_bytes(b"xx")
-    with pytest.raises(RunFolderError, match="cannot read"):
-        folder.weights()
+    for read in (folder.weights, folder.weights_about):
+        with pytest.raises(RunFolderError, match="cannot read"):
+            read()
+
+
+def test_metadata_of_older_runs_is_read(folder):
+    from safetensors.torch import save_file
+
+    folder.path.mkdir(parents=True, exist_ok=True)
+    for about in ({"model": "mf", "data": "d0"}, {}):
+        save_file({"w": torch.ones(2)}, folder.path / "model.safetensors", about)
+        assert folder.weights_about() == about
 
 
 def test_environment_is_json_and_names_versions():

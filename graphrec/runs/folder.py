@@ -15,6 +15,7 @@ checkpoints/         while training
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ CONFIG, ENVIRONMENT, DATA, METRICS = "config.yaml", "environment.json", "data.js
 WEIGHTS, CLOSED_FORM = "model.safetensors", "closed_form.json"
 HISTORY, EVALUATIONS = "history.jsonl", "evaluations.jsonl"
 ORACLE = "oracle"
+ABOUT = "about"
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,12 @@ class RunFolder:
         return self._users(part).is_file()
 
     def write_weights(self, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """Writes the weights of a trained model as safetensors."""
+        """Writes the weights of a trained model as safetensors; the same weights become the same bytes."""
         from safetensors.torch import save
 
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-        write_bytes(self.path / WEIGHTS, save(plain, dict(metadata)))
+        about = {ABOUT: json.dumps(dict(metadata), sort_keys=True)}  # one key: safetensors shuffles several
+        write_bytes(self.path / WEIGHTS, save(plain, about))
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the weights of a trained model.
@@ -210,6 +213,21 @@ class RunFolder:
         try:
             return load_file(self.path / WEIGHTS)
         except (OSError, SafetensorError) as error:
+            raise RunFolderError(f"cannot read {self.path / WEIGHTS}: {error}") from error
+
+    def weights_about(self) -> dict[str, str]:
+        """Returns the metadata that the weights were written with.
+
+        Raises:
+            RunFolderError: If they are missing or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path / WEIGHTS, "pt") as file:
+                found = dict(file.metadata() or {})
+                return dict(json.loads(found[ABOUT])) if set(found) == {ABOUT} else found  # older runs: plain keys
+        except (OSError, ValueError, SafetensorError) as error:
             raise RunFolderError(f"cannot read {self.path / WEIGHTS}: {error}") from error
 
     def write_closed_form(self, train: str) -> None:
