@@ -38,7 +38,7 @@ def load_dataset(
         source: A name with a card, such as ``"amazon-baby"``; ``"synthetic"`` or ``"synthetic:200"`` for the embedded
             catalogue with about that many interactions; a folder with a ``dataset.yaml`` card, or such a card, its
             files beside it; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``, perhaps ``rating``
-            (all count), ``time``, and ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
+            (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
         root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
         features: The modalities whose vectors are read, those a card calls optional included; by default all others.
         drop_unseen: Whether valid and test interactions with ids that training never saw are dropped, which labels
@@ -220,7 +220,17 @@ def _synthetic(name: str) -> Dataset:
 def _from_table(path: Path) -> Dataset:
     frame = read_table(path)
     rating, time, split = (column if column in frame.columns else None for column in ("rating", "time", "split"))
-    return from_dataframe(frame, rating=rating, time=time, split=split, name=path.stem)
+    content = {
+        column: column for column in ("text", "image") if column in frame.columns and frame[column].notna().any()
+    }
+    if "image" in content:
+        frame = frame.assign(image=frame["image"].map(lambda value: _beside(path, value)))
+    return from_dataframe(frame, rating=rating, time=time, split=split, features=content, name=path.stem)
+
+
+def _beside(table: Path, value: object) -> str | None:
+    """Returns a picture's path, taken relative to the folder of the table; None where there is none."""
+    return str(table.parent / value) if isinstance(value, str) and value.strip() else None
 
 
 def _no_features(features: Sequence[str] | None, name: str) -> None:

@@ -278,3 +278,17 @@ def test_describe_says_what_is_known(folder):
     assert table["item content", "text"] == "1 of 15 (6.7%)"
     notes = describe(load_dataset(folder, drop_unseen=True)).query("part == 'note'")
     assert notes["value"].tolist() == ["unseen ids dropped: 1 valid, 1 test"]
+
+
+def test_a_table_of_its_own_brings_text_and_pictures(tmp_path):
+    rows = ["user,item,text,image"]
+    rows += [
+        f"u{u},i{i},{'' if i == 3 else f'about {i}'},{f'pics/{i}.png' if i < 4 else ''}"
+        for u in range(6)
+        for i in range(6)
+    ]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    data = load_dataset(tmp_path / "mine.csv")
+    assert data.items.values("text") == ["about 0", "about 1", "about 2", None, "about 4", "about 5"]
+    pictures = [tmp_path / f"pics/{i}.png" for i in range(4)]
+    assert [value and Path(value) for value in data.items.values("image")] == [*pictures, None, None]
