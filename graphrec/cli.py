@@ -108,7 +108,9 @@ def benchmark(
     from graphrec.pipeline import benchmark as run_benchmark
 
     path = find_config(config)
-    values = _with_root(apply_overrides(load_yaml(path), overrides or []), data_root)
+    base = load_yaml(path)
+    values = _with_root(apply_overrides(base, overrides or []), data_root)
+    _check_labels(base, values)
     settings = BenchmarkConfig.parse(values, where=path.name)
     folder = out or Path("runs") / path.stem
     _present(settings, run_benchmark(settings, folder), folder)
@@ -207,6 +209,17 @@ def _run_settings(target: str) -> tuple[dict[str, Any], str]:
 
 def _with_root(values: dict[str, Any], root: Path | None) -> dict[str, Any]:
     return values if root is None else apply_overrides(values, [f"data.root={root}"])
+
+
+def _check_labels(base: dict[str, Any], values: dict[str, Any]) -> None:
+    """Tells a misspelt label in an override from a new model, which has a name."""
+    known, models = base.get("models"), values.get("models")
+    if not isinstance(known, dict) or not isinstance(models, dict):
+        return
+    for label, entry in models.items():
+        model = entry.get("model") if isinstance(entry, dict) else None
+        if label not in known and not (isinstance(model, dict) and "name" in model):
+            raise ConfigError(f"models.{label}: {unknown_name(str(label), map(str, known), kind='label')}")
 
 
 def _present(config: BenchmarkConfig, runs: list[RunFolder], out: Path) -> None:

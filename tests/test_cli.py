@@ -126,6 +126,10 @@ def test_benchmark_prints_and_writes_the_table(call, table, tmp_path):
         (["train", "mf", "--data", "amazon-bayb"], "unknown data set 'amazon-bayb': did you mean 'amazon-baby'"),
         (["train", "mf", "--data", "amazon-baby", "--data-root", "/nowhere"], "no folder '/nowhere/amazon-baby'"),
         (["train", "mf", "--data", "none/table.csv"], "there is no folder 'none'"),
+        (
+            ["benchmark", "quickstart", "models.lightgnc.model.num_layers=3"],
+            "models.lightgnc: unknown label 'lightgnc': did you mean 'lightgcn'",
+        ),
         (["benchmark", "quickstrat"], "unknown configuration 'quickstrat': did you mean 'quickstart'"),
         (["evaluate", "/nowhere"], "expected a run folder, got '/nowhere'"),
         (["data", "describe", "ml-100q"], "unknown data set 'ml-100q': did you mean 'ml-100k'"),
