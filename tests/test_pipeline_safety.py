@@ -25,6 +25,8 @@ from graphrec.training.trainer import Trainer
 FAST = {"max_epochs": 3, "batch_size": 64, "learning_rate": 0.01, "metric": "Recall@5"}
 SMALL = {"training": FAST, "graph": {"neighbors": 4}, "evaluation": {"ks": [5], "metrics": ["recall", "ndcg"]}}
 
+FIT = {"graph": {"neighbors": 4}, "training": {"batch_size": 64, "metric": "recall@5"}}
+
 
 @pytest.fixture(scope="module")
 def data():
