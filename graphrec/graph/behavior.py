@@ -93,10 +93,10 @@ def add_gram(
     """Adds ``weight`` times the inner products of all rows of ``features (n, dim)`` to ``gram (n, n)``, in place."""
     if gram.shape != (features.shape[0], features.shape[0]):
         raise ValueError(f"expected a gram matrix of {features.shape[0]} feature rows, got shape {gram.shape}")
-    transposed = features.T.tocsr() if sp.issparse(features) else features.T
+    transposed = features.T if isinstance(features, np.ndarray) else features.T.tocsr()
     for start in range(0, len(gram), block_size):
-        block = features[start : start + block_size] @ transposed
-        gram[start : start + block_size] += weight * (block.toarray() if sp.issparse(block) else block)
+        block: Any = features[start : start + block_size] @ transposed
+        gram[start : start + block_size] += weight * (block if isinstance(block, np.ndarray) else block.toarray())
 
 
 def ridge_inverse(gram: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:
