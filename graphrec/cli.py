@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from graphrec.pipeline import BenchmarkConfig
     from graphrec.runs import RunFolder
 
-OUT = Console()
+OUT = Console() if sys.stdout.isatty() else Console(width=140)  # a table in a file is not to be cut
 ERR = Console(stderr=True)
 BAD_INPUT = (ValueError, KeyError, FloatingPointError, OSError, MemoryError)  # ConfigError and others are ValueErrors
 QUICKSTART = "quickstart"
