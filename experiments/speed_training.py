@@ -33,15 +33,16 @@ from graphrec.training.sampling import PairLoader
 DIM, LAYERS, BATCH = 64, 2, 2048
 
 
-def medians(variants: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Returns the median seconds of every variant, which take turns after one round of warm-up."""
+def medians(variants: Mapping[str, Callable[[], None]], repeats: int, calls: int = 1) -> dict[str, float]:
+    """Returns the median seconds of a call of every variant, which take turns of some calls after one to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(repeats + 1):
         for name, variant in variants.items():
             began = time.perf_counter()
-            variant()
+            for _ in range(calls):
+                variant()
             if turn:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append((time.perf_counter() - began) / calls)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--data", default="amazon-baby")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=10, help="propagations in a row per turn; 1 for cold caches")
     options = parser.parse_args()
     data = load_dataset(options.data)
     graph = build_graph(data)
@@ -138,7 +140,7 @@ def main() -> None:
     print(f"{options.data}: {data.num_users} users, {data.num_items} items, {torch.get_num_threads()} threads")
 
     for backward, title in ((False, "forward"), (True, "forward + backward")):
-        times = medians(propagation_variants(model, backward=backward), 4 * options.repeats)
+        times = medians(propagation_variants(model, backward=backward), options.repeats, options.calls)
         for name, seconds in times.items():
             print(f"{LAYERS} layers, {title:18} {name:15} {seconds * 1e3:8.2f} ms  x {seconds / times['ours']:6.2f}")
 

@@ -6,8 +6,10 @@ import logging
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -98,6 +100,25 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, del
         yield from items
         return
     yield from _track_visibly(items, description, total, delay)
+
+
+@contextmanager
+def working(description: str, *, delay: float = 2.0) -> Iterator[None]:
+    """Shows that something without steps of its own is under way, once it takes longer than ``delay`` seconds."""
+    if not sys.stderr.isatty() or rank() != 0:
+        yield
+        return
+    from rich.console import Console
+
+    status = Console(stderr=True).status(description)
+    timer = threading.Timer(delay, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
 
 
 def _track_visibly(items: Iterable[T], description: str, total: int | None, delay: float) -> Iterator[T]:

@@ -1,6 +1,7 @@
 import random
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -98,3 +99,15 @@ def test_data_is_read_without_torch():
 def test_loggers_are_named_after_their_module():
     assert runtime.logger("graphrec.x").name == "graphrec.x"
     assert runtime.logger("graphrec.x").handlers == []
+
+
+@pytest.mark.parametrize(("terminal", "delay", "shown"), [(True, 0.0, True), (True, 60.0, False), (False, 0.0, False)])
+def test_working_is_shown_after_the_delay_on_a_terminal_only(monkeypatch, terminal, delay, shown):
+    from rich.status import Status
+
+    events = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr(Status, "start", lambda self: events.append("start"))
+    with runtime.working("solving", delay=delay):
+        time.sleep(0.2 if shown else 0)
+    assert events == (["start"] if shown else [])

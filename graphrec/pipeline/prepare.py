@@ -24,7 +24,7 @@ from graphrec.features.tables import FeatureConfig
 from graphrec.graph.build import GraphConfig, build_graph
 from graphrec.pipeline.config import DataConfig, EvaluationConfig, RunConfig
 from graphrec.runs import RunFolder, save_dataset, save_graph, share_dataset, share_graph
-from graphrec.runtime import logger, resolve_device
+from graphrec.runtime import logger, resolve_device, working
 from graphrec.training.sampling import NegativeSampler
 
 log = logger(__name__)
@@ -131,9 +131,9 @@ def prepare(
         data.num_items,
         len(data.split.train),
     )
-    with clock(seconds, "features"):
+    with clock(seconds, "features"), working("features"):
         tables = (features or FeatureConfig()).tables(data)
-    with clock(seconds, "graph"):
+    with clock(seconds, "graph"), working("graph"):
         built = build_graph(data, config, tables)
     return Prepared(data, identity(data, tables), tables, config, built, seconds)
 

@@ -17,7 +17,7 @@ from graphrec.pipeline.prepare import Prepared, check, check_test, clock, load_d
 from graphrec.pipeline.result import Record, Run, build_model, load, measure, with_memory
 from graphrec.runs import RunFolder, RunFolderError
 from graphrec.runs.ids import to_table
-from graphrec.runtime import logger, rank
+from graphrec.runtime import logger, rank, working
 from graphrec.training import checkpoint
 from graphrec.training.tracking import JsonLines, TensorBoard, Tracker, Trackers
 from graphrec.training.trainer import Trainer, TrainingConfig, TrainingResult
@@ -179,7 +179,8 @@ class Stage:
         phase = "refit" if refit else "training"
         with clock(self.seconds, phase):
             if isinstance(model, ClosedForm):
-                model.fit(graph)
+                with working(f"solving {self.config.label}"):
+                    model.fit(graph)
                 return model, None
             tracker = None if refit else self._tracker()
             trainer = Trainer(
