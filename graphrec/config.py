@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -67,6 +67,20 @@ class Config(BaseModel):
             return cls.model_validate(dict(values or {}))
         except ValidationError as error:
             raise ConfigError(_readable(error, where or cls.__name__)) from None
+
+    @classmethod
+    def read(cls, settings: Self | Mapping[str, Any] | str | Path) -> Self:
+        """Returns the settings as they are, or validates a mapping or a YAML file, whose name errors then show.
+
+        Raises:
+            ConfigError: If a key is unknown or a value has the wrong type or range.
+            FileNotFoundError: If there is no such file.
+        """
+        if isinstance(settings, cls):
+            return settings
+        if isinstance(settings, str | Path):
+            return cls.parse(load_yaml(Path(settings)), where=Path(settings).name)
+        return cls.parse(cast(Mapping[str, Any], settings))
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:

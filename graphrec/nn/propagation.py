@@ -45,7 +45,7 @@ def light_gcn(
     expected = (interactions.num_targets, interactions.num_sources)
     if (user.size(0), item.size(0)) != expected:
         raise ValueError(f"expected {expected} rows of users and items, got {(user.size(0), item.size(0))}")
-    c = torch.as_tensor(coupling, dtype=torch.float32, device=user.device)
+    c = torch.as_tensor(coupling, dtype=torch.float32)  # a plain number stays on the CPU: reading it waits for no GPU
     with torch.autocast(user.device.type, enabled=False):
         readout = _Polynomial.apply(*interactions.matrices(), user.float(), item.float(), num_layers, c)
     users, items = readout

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import graphrec
-from graphrec.config import dump_yaml, load_yaml
+from graphrec.config import dump_yaml
 from graphrec.data.dataset import Dataset
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig
@@ -61,7 +61,7 @@ def benchmark(config: Settings, folder: str | Path, *, data: Dataset | None = No
         FileNotFoundError: If the data is missing.
         FloatingPointError: If a loss term stops being finite.
     """
-    settings = _settings(config)
+    settings = BenchmarkConfig.read(config)
     plan = settings.plan()
     dataset = load_data(settings.data, data)
     check_test(dataset)
@@ -74,14 +74,6 @@ def benchmark(config: Settings, folder: str | Path, *, data: Dataset | None = No
         write_text(root / SETTINGS, dump_yaml(settings.model_dump(mode="json")))
     places = [_run_one(entry, prepared, root) for entry in plan]
     return places if not hasattr(dataset.truth, "score") else [*places, _run_oracle(settings, prepared, root)]
-
-
-def _settings(config: Settings) -> BenchmarkConfig:
-    if isinstance(config, BenchmarkConfig):
-        return config
-    if isinstance(config, str | Path):
-        return BenchmarkConfig.parse(load_yaml(Path(config)), where=Path(config).name)
-    return BenchmarkConfig.parse(config)
 
 
 def _try_out(plan: list[RunConfig], prepared: Prepared, root: Path) -> None:

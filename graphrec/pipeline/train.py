@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import graphrec
-from graphrec.config import ConfigError, load_yaml
+from graphrec.config import ConfigError
 from graphrec.data.dataset import Dataset
 from graphrec.models.base import ClosedForm, Recommender
 from graphrec.pipeline.config import ModelChoice, RunConfig
@@ -47,7 +47,7 @@ def run(
         FileNotFoundError: If the data is missing.
         FloatingPointError: If a loss term stops being finite.
     """
-    settings = _settings(config)
+    settings = RunConfig.read(config)
     dataset = load_data(settings.data, data)
     check_test(dataset)
     check(settings, dataset)
@@ -253,14 +253,6 @@ def _is_done(place: RunFolder, config: RunConfig, prepared: Prepared, resume: bo
             f"{str(place.path)!r} holds a finished run with other settings or data; name another folder, or delete it"
         )
     return True
-
-
-def _settings(config: Settings) -> RunConfig:
-    if isinstance(config, RunConfig):
-        return config
-    if isinstance(config, str | Path):
-        return RunConfig.parse(load_yaml(Path(config)), where=Path(config).name)
-    return RunConfig.parse(config)
 
 
 def _training(
