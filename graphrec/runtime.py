@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import random
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DATA_VARIABLE = "GRAPHREC_DATA"
+CACHE_VARIABLE = "GRAPHREC_CACHE"
+
+
+class MissingExtraError(ImportError):
+    """A package is needed that an extra of graphrec brings; the message says how to install it."""
 
 
 def logger(name: str) -> logging.Logger:
@@ -30,6 +37,27 @@ def logger(name: str) -> logging.Logger:
 def data_root(root: str | Path | None = None) -> Path:
     """Returns the folder that holds the data sets: the argument, else GRAPHREC_DATA, else ``./data``."""
     return Path(root or os.environ.get(DATA_VARIABLE) or "data")
+
+
+def cache_root(root: str | Path | None = None) -> Path:
+    """Returns the folder of what can be made again: the argument, else GRAPHREC_CACHE, else the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root or os.environ.get(CACHE_VARIABLE) or Path(home) / "graphrec")
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Imports a package that an extra brings.
+
+    Raises:
+        MissingExtraError: If it is not installed; the message names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"expected the package {module.partition('.')[0]!r}, which the extra {extra!r} brings: "
+            f'pip install "graphrec[{extra}]" ({error})'
+        ) from error
 
 
 def package_folder(name: str) -> Path:

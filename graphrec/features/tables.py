@@ -11,8 +11,7 @@ from pydantic import Field
 from graphrec.config import Config, ConfigError, resolve, unknown_name
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset
-from graphrec.features.encoder import Encoder, encode_column
-from graphrec.features.image import UnreadableError
+from graphrec.features.encoder import Encoder, UnreadableError, encode_column
 from graphrec.features.table import FeatureTable
 from graphrec.runtime import logger
 

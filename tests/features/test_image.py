@@ -7,8 +7,8 @@ from PIL import Image
 
 from graphrec.data.drawing import COLOURS, PATTERNS, SHAPES, Look
 from graphrec.features import image as module
-from graphrec.features.encoder import Encoder
-from graphrec.features.image import LightImageEncoder, UnreadableError, image_statistics
+from graphrec.features.encoder import Encoder, UnreadableError
+from graphrec.features.image import LightImageEncoder, image_statistics
 from graphrec.runtime import data_root
 
 LOOKS = [Look(colour, shape, pattern, 3) for colour in COLOURS for shape in SHAPES for pattern in PATTERNS]

@@ -11,7 +11,8 @@ from graphrec.data.dataset import Dataset, Split, Vectors
 from graphrec.data.drawing import Look
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.features import tables as module
-from graphrec.features.image import LightImageEncoder, UnreadableError
+from graphrec.features.encoder import UnreadableError
+from graphrec.features.image import LightImageEncoder
 from graphrec.features.tables import FeatureConfig, feature_tables, get_encoder, user_feature_tables
 from graphrec.features.text import LightTextEncoder
 

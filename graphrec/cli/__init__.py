@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from typer.core import TyperGroup
 
 import graphrec
+from graphrec.cli.common import OUT, Commands, DataRoot, plain, quiet
+from graphrec.cli.data import data_app
 from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
 from graphrec.runtime import package_folder, rank
 
@@ -22,33 +19,14 @@ if TYPE_CHECKING:
     from graphrec.pipeline import BenchmarkConfig
     from graphrec.runs import RunFolder
 
-OUT = Console() if sys.stdout.isatty() else Console(width=140)  # a table in a file is not to be cut
-ERR = Console(stderr=True)
-BAD_INPUT = (ValueError, KeyError, FloatingPointError, OSError, MemoryError)  # ConfigError and others are ValueErrors
 QUICKSTART = "quickstart"
 SHEET_MODEL = "hetero-lightgcn"
 log = logging.getLogger("graphrec.cli")
 
-DataRoot = Annotated[Path | None, typer.Option("--data-root", help="The folder of the named data sets.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as model.num_layers=3.")]
 
 
-class Commands(TyperGroup):
-    """Commands that answer bad input with one line and exit status 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs a command; with ``--debug`` errors keep their traceback."""
-        try:
-            return super().invoke(ctx)
-        except BAD_INPUT as error:
-            if ctx.params.get("debug"):
-                raise
-            ERR.print(f"error: {_message(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from error
-
-
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(no_args_is_help=True, help="Data sets.")
 app.add_typer(data_app, name="data")
 
 
@@ -66,7 +44,7 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Graph-based multimodal recommendation, from raw interactions to an honest benchmark table."""
-    _quiet(debug)
+    quiet(debug)
 
 
 @app.command()
@@ -94,7 +72,7 @@ def quickstart(
         f"graphrec train {SHEET_MODEL} --data synthetic model.num_layers=3 training.max_epochs=20",
         "graphrec data describe synthetic",
     ):
-        _plain(f"  {command}")
+        plain(f"  {command}")
 
 
 @app.command()
@@ -152,26 +130,10 @@ def evaluate(
         from graphrec.pipeline import load
 
         scores = load(run).evaluate(again=again).mean()
-        _plain(f"scored {'anew' if again else 'for the first time'}, and noted in {run / 'evaluations.jsonl'}")
+        plain(f"scored {'anew' if again else 'for the first time'}, and noted in {run / 'evaluations.jsonl'}")
         _scores(scores)
         return
     _show_scores(open_run(run))
-
-
-@data_app.command("describe")
-def describe_data(
-    dataset: Annotated[str, typer.Argument(help="A name with a card, a folder, a table, or synthetic:20000.")],
-    data_root: DataRoot = None,
-) -> None:
-    """Shows the statistics of a data set, its splits, and what is known about its items and users."""
-    from rich.table import Table
-
-    from graphrec.data.sources import describe, load_dataset
-
-    table = Table("part", "property", "value")
-    for part, name, value in describe(load_dataset(dataset, root=data_root)).itertuples(index=False):
-        table.add_row(part, name, _readable(value))
-    OUT.print(table)
 
 
 def find_config(name: str) -> Path:
@@ -232,10 +194,10 @@ def _present(config: BenchmarkConfig, runs: list[RunFolder], out: Path) -> None:
     table = report(runs, reference=config.reference)
     OUT.print(table.to_rich())
     for note in table.footnotes:
-        _plain(f"- {note}")
+        plain(f"- {note}")
     paths = [*table.write(out), learning_curves(runs, out / "learning-curves.png")]
     for path in paths:
-        _plain(f"wrote {path}")
+        plain(f"wrote {path}")
     memory = peak_memory()
     if memory is not None:
         log.info("peak memory %.0f MiB", memory)
@@ -246,7 +208,7 @@ def _sheet(folder: Path, path: Path) -> None:
     from graphrec.report import contact_sheet, typical_users
 
     run = load(folder)
-    _plain(f"wrote {contact_sheet(run, typical_users(run), path)}")
+    plain(f"wrote {contact_sheet(run, typical_users(run), path)}")
 
 
 def _show_scores(folder: RunFolder | None) -> None:
@@ -255,13 +217,11 @@ def _show_scores(folder: RunFolder | None) -> None:
     metrics, data = folder.metrics(), folder.data()
     refit = ", refit on train and valid" if metrics["refit"] else ""
     epochs = "" if metrics.get("best_epoch") is None else f", epoch {metrics['best_epoch']} of {metrics['epochs']}"
-    _plain(
-        f"{metrics['label']} on {data['name']}, seed {metrics['seed']}{epochs}{refit}: {metrics['test_users']} users"
-    )
+    plain(f"{metrics['label']} on {data['name']}, seed {metrics['seed']}{epochs}{refit}: {metrics['test_users']} users")
     _scores(metrics["test"])
     for note in data["notes"]:
-        _plain(f"note: {note}")
-    _plain(f"scored {len(folder.evaluations())} time(s); run folder {folder.path}")
+        plain(f"note: {note}")
+    plain(f"scored {len(folder.evaluations())} time(s); run folder {folder.path}")
 
 
 def _scores(scores: dict[str, float]) -> None:
@@ -271,34 +231,3 @@ def _scores(scores: dict[str, float]) -> None:
     for name, value in scores.items():
         table.add_row(name, f"{value:.4f}")
     OUT.print(table)
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4f}" if value < 100 else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _plain(text: str) -> None:
-    OUT.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _quiet(debug: bool) -> None:
-    """Shows the stages of the library on stderr, and silences noise of third parties that nobody can act on."""
-    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
-    stages = logging.getLogger("graphrec")
-    stages.handlers = [RichHandler(console=ERR, show_time=False, show_path=False, show_level=False, markup=False)]
-    stages.setLevel(logging.DEBUG if debug else logging.INFO if rank() == 0 else logging.WARNING)
-    stages.propagate = False
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""``python -m graphrec.cli``."""
+
+from graphrec.cli import main
+
+main()
