@@ -157,6 +157,27 @@ class Dataset:
         note = f"unseen ids dropped: {len(self.split.valid) - len(kept[0])} valid, {len(self.test) - len(kept[1])} test"
         return replace(self, split=Split(train, kept[0]), test=kept[1], notes=(*self.notes, note))
 
+    def drop_without(self, modality: str, rows: NDArray[np.int64]) -> Dataset:
+        """Drops the training interactions of items that lack a modality, and says so in ``notes``.
+
+        Validation and test stay as they are, so that their metrics stay comparable.
+
+        Args:
+            modality: What the dropped items lack, for the note.
+            rows: The item rows that have it.
+
+        Raises:
+            ValueError: If no training interaction is left.
+        """
+        train, has = self.split.train, np.zeros(self.num_items, bool)
+        has[rows] = True
+        kept = train.take(has[train.item])
+        if not len(kept):
+            raise ValueError(f"expected training interactions with items that have {modality!r}, got none; keep them")
+        lost = len(np.unique(train.item[~has[train.item]]))
+        note = f"items without {modality} dropped from training: {lost}, with {len(train) - len(kept)} interactions"
+        return replace(self, split=Split(kept, self.split.valid), notes=(*self.notes, note) if lost else self.notes)
+
     def statistics(self) -> dict[str, float]:
         """Returns the statistics of all interactions together, the split sizes and the unseen ids."""
         train = self.split.train

@@ -17,7 +17,12 @@ from graphrec.data.dataset import Dataset
 from graphrec.features.table import FeatureTable
 from graphrec.features.tables import feature_tables, user_feature_tables
 from graphrec.graph.behavior import Target, co_occurrence, interaction_matrix
-from graphrec.graph.neighbors import item_modalities, knn_graph
+from graphrec.graph.imputation import CONSTANT, Imputed, Policy, impute, policy_of
+from graphrec.graph.matches import MATCHES, EdgeType, match_edges
+from graphrec.graph.neighbors import flagged_nodes, item_modalities, similar_nodes
+from graphrec.runtime import logger
+
+log = logger(__name__)
 
 INTERACTS = ("user", "interacts", "item")
 CO_CONSUMED = ("item", "co_consumed", "item")
@@ -38,6 +43,24 @@ class GraphConfig(Config):
     co_consumed: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
     """Items each item is connected to by shared users, weighted by cosine; not built by default."""
 
+    missing: Policy | dict[str, Policy] = "absent"
+    """What stands for an item's missing vector, for all item modalities or by modality: ``absent`` (no node), ``drop``
+    (the item leaves training: see ``drop_incomplete``), ``zero``, ``mean``, ``token`` (learned), ``neighbors`` (mean
+    over items that share users) or ``propagate`` (feature propagation over them)."""
+
+    missing_neighbors: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] = 10
+    """Items that ``neighbors`` and ``propagate`` connect each item to, by shared users."""
+
+    missing_layers: Annotated[int, Field(ge=1), Search(choices=(2, 5, 10, 20))] = 10
+    """Steps of ``propagate``."""
+
+    matches: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
+    """Nodes of other modalities in the same vector space (image and text by one CLIP) that each is connected to, by
+    cosine; not built by default."""
+
+    match_own: bool = False
+    """Whether a node may match the other modality's node of its own item."""
+
     co_user: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
     """Users each user is connected to by shared items, weighted by cosine; not built by default."""
 
@@ -54,7 +77,12 @@ def build_graph(
     likewise, with ``user_id``; no model here reads them yet. Edge types, each with its reverse:
     ``(user, interacts, item)``, ``(item, has_<modality>, <modality>)`` and the directed kNN edges
     ``(<modality>, similar, <modality>)``, neighbour to node. On demand, behaviour edges ``(item, co_consumed, item)``
-    and ``(user, co_user, user)``, likewise directed.
+    and ``(user, co_user, user)``, likewise directed, and ``(image, matches, text)`` with ``(text, matches, image)``
+    between modalities in one vector space: see ``match_edges``.
+
+    Where ``config.missing`` gives items a node that lack a vector, ``graph[modality].missing`` tells which nodes these
+    are, ``constant`` those that were all given one vector (zero, mean, token), and ``token`` those whose vector a model
+    is to learn. Zeros and tokens have no ``similar`` edges, and means are nobody's neighbours, since they would tie.
 
     Args:
         data: The data set; only its training interactions become edges.
@@ -62,14 +90,21 @@ def build_graph(
         features: Feature tables by modality; made from ``data`` by default.
 
     Raises:
-        ValueError: If a modality is unknown or has fewer items than neighbours.
+        ConfigError: If matches are wanted and no two modalities share a space.
+        ValueError: If a modality is unknown, has fewer items than neighbours, or has no vectors to impute from.
     """
     config = config or GraphConfig()
     tables = dict(feature_tables(data) if features is None else features)
     graph = HeteroData()
     _add_interactions(graph, data)
-    for modality in _chosen(config, {*tables, *data.neighbors}):
+    chosen = _chosen(config, {*tables, *data.neighbors})
+    _check_policies(config, chosen, tables)
+    for modality in chosen:
         _add_modality(graph, modality, tables.get(modality), data.neighbors.get(modality), config)
+    if config.matches is not None:
+        spaces = {modality: tables[modality].space for modality in chosen if modality in tables}
+        for edge_type, (edge_index, weight) in match_edges(graph, spaces, config.matches, own=config.match_own).items():
+            _add_edges(graph, edge_type, edge_index, weight)
     for modality, table in user_feature_tables(data).items():
         _add_user_modality(graph, modality, table, config)
     _add_behavior(graph, config)
@@ -77,23 +112,55 @@ def build_graph(
     return graph
 
 
+def drop_incomplete(data: Dataset, config: GraphConfig, features: Mapping[str, FeatureTable] | None = None) -> Dataset:
+    """Drops the training interactions of items without a modality whose policy is ``drop``; a note says how many.
+
+    Validation and test stay as they are, so that tables stay comparable. To train on both parts, merge them first.
+
+    Args:
+        data: The data set.
+        config: The policies and the modalities in use.
+        features: Feature tables by modality; made from ``data`` by default.
+
+    Raises:
+        ValueError: If a modality is unknown, or no training interaction is left.
+    """
+    tables = dict(feature_tables(data) if features is None else features)
+    for modality in _chosen(config, {*tables, *data.neighbors}):
+        if modality in tables and policy_of(config.missing, modality) == "drop":
+            data = data.drop_without(modality, tables[modality].rows)
+    return data
+
+
 def item_relations(graph: HeteroData) -> tuple[str, ...]:
-    """Returns what connects items with items: the modalities, sorted, and ``co_consumed`` where it was built."""
+    """Returns what connects items with items: the modalities, then ``co_consumed`` and matches where they were built.
+
+    Matches are called by their edge type, such as ``image_matches_text``.
+    """
     behavior = (CO_CONSUMED[1],) if CO_CONSUMED in graph.edge_types else ()
-    return (*item_modalities(graph), *behavior)
+    return (*item_modalities(graph), *behavior, *sorted(_matches(graph)))
 
 
 def item_operator(graph: HeteroData, relation: str) -> tuple[Tensor, Tensor | None]:
     """Returns the edges between items of a relation; composes item → modality → similar modality → item into one.
 
-    Three separate hops would be out of reach of two layers.
+    Three separate hops would be out of reach of two layers. ``image_matches_text`` leads from an item with an image to
+    the items with a text that it is near to.
 
     Returns:
         The edges ``(2, num_edges)`` in item rows, neighbour to item, and their weights where there are some.
     """
-    store = graph[CO_CONSUMED if relation == CO_CONSUMED[1] else (relation, "similar", relation)]
-    edge_index = store.edge_index if relation == CO_CONSUMED[1] else graph[relation].item_id[store.edge_index]
-    return edge_index, store.edge_weight if "edge_weight" in store else None
+    edge_type = _matches(graph).get(relation, (relation, "similar", relation))
+    store = graph[CO_CONSUMED if relation == CO_CONSUMED[1] else edge_type]
+    weight = store.edge_weight if "edge_weight" in store else None
+    if relation == CO_CONSUMED[1]:
+        return store.edge_index, weight
+    (source, target), (source_type, _, target_type) = store.edge_index, edge_type
+    return torch.stack([graph[source_type].item_id[source], graph[target_type].item_id[target]]), weight
+
+
+def _matches(graph: HeteroData) -> dict[str, EdgeType]:
+    return {"_".join(edge_type): edge_type for edge_type in graph.edge_types if edge_type[1] == MATCHES}
 
 
 def _chosen(config: GraphConfig, available: set[str]) -> list[str]:
@@ -115,6 +182,22 @@ def _add_interactions(graph: HeteroData, data: Dataset) -> None:
         graph[INTERACTS].time = torch.from_numpy(train.time)
 
 
+def _check_policies(config: GraphConfig, chosen: list[str], tables: Mapping[str, FeatureTable]) -> None:
+    for modality in config.missing if isinstance(config.missing, dict) else ():
+        if modality not in chosen:
+            raise ValueError(unknown_name(modality, chosen, kind="modality in graph.missing"))
+    for modality in chosen:
+        policy = policy_of(config.missing, modality)
+        if policy == "absent" or modality in tables:
+            continue
+        if isinstance(config.missing, dict):
+            raise ValueError(
+                f"expected vectors for graph.missing of {modality!r}, got given neighbours only, from which {policy!r} "
+                "makes nothing; leave the modality out of graph.missing"
+            )
+        log.info("%s has given neighbours and no vectors: graph.missing=%s leaves it as it is", modality, policy)
+
+
 def _add_modality(
     graph: HeteroData,
     modality: str,
@@ -122,16 +205,50 @@ def _add_modality(
     neighbors: sp.csr_array | None,
     config: GraphConfig,
 ) -> None:
-    has_edges = np.zeros(graph["item"].num_nodes, bool) if neighbors is None else _touched(neighbors)
-    rows = np.flatnonzero(has_edges if table is None else table.mask)
+    if table is None:
+        rows = np.flatnonzero(_touched(neighbors))
+    else:
+        nodes = _imputed(graph, modality, table, config)
+        rows, graph[modality].x = nodes.rows, torch.from_numpy(nodes.values)
     graph[modality].item_id = torch.from_numpy(rows)
     graph[modality].num_nodes = len(rows)
     if table is not None:
-        graph[modality].x = torch.from_numpy(table.values)
-    nodes = torch.arange(len(rows))
-    _add_edges(graph, ("item", f"has_{modality}", modality), torch.stack([torch.from_numpy(rows), nodes]))
-    similar, weight = _similar(modality, table, neighbors, rows, config)
-    _add_edges(graph, (modality, "similar", modality), similar, weight)
+        _add_flags(graph, modality, nodes.missing, policy_of(config.missing, modality))
+    item_to_node = torch.stack([torch.from_numpy(rows), torch.arange(len(rows))])
+    _add_edges(graph, ("item", f"has_{modality}", modality), item_to_node)
+    similar = _similar(graph, modality, config) if neighbors is None else _given(graph, modality, neighbors)
+    _add_edges(graph, (modality, "similar", modality), *similar)
+
+
+def _imputed(graph: HeteroData, modality: str, table: FeatureTable, config: GraphConfig) -> Imputed:
+    policy = policy_of(config.missing, modality)
+    if policy == "absent":
+        return Imputed(table.rows, table.values, np.zeros(len(table.rows), bool))
+    seen = interaction_matrix(graph)
+    if policy == "drop":
+        _check_dropped(seen, table, modality)
+    nodes = impute(table, policy, seen, k=config.missing_neighbors, layers=config.missing_layers)
+    made, absent = int(nodes.missing.sum()), len(table.ids) - len(nodes.rows)
+    log.info("%s: %d items have vectors, %d by %s, %d stay absent", modality, len(table.rows), made, policy, absent)
+    return nodes
+
+
+def _check_dropped(seen: sp.csr_array, table: FeatureTable, modality: str) -> None:
+    left = int(seen[:, np.flatnonzero(~table.mask)].nnz)
+    if left:
+        raise ValueError(
+            f"expected no training interactions with items without {modality!r} under graph.missing=drop, got {left}; "
+            "apply graphrec.graph.build.drop_incomplete to the data set first"
+        )
+
+
+def _add_flags(graph: HeteroData, modality: str, missing: np.ndarray, policy: Policy) -> None:
+    if not missing.any():
+        return
+    flags = {"missing": True, "constant": policy in CONSTANT, "token": policy == "token"}
+    for flag, applies in flags.items():
+        if applies:
+            graph[modality][flag] = torch.from_numpy(missing.copy())
 
 
 def _add_user_modality(graph: HeteroData, modality: str, table: FeatureTable, config: GraphConfig) -> None:
@@ -140,8 +257,7 @@ def _add_user_modality(graph: HeteroData, modality: str, table: FeatureTable, co
     graph[modality].user_id, graph[modality].x = rows, torch.from_numpy(table.values)
     graph[modality].num_nodes = len(rows)
     _add_edges(graph, ("user", f"has_{modality}", modality), torch.stack([rows, torch.arange(len(rows))]))
-    similar, weight = _similar(modality, table, None, table.rows, config)
-    _add_edges(graph, (modality, "similar", modality), similar, weight)
+    _add_edges(graph, (modality, "similar", modality), *_similar(graph, modality, config))
 
 
 def _add_behavior(graph: HeteroData, config: GraphConfig) -> None:
@@ -152,25 +268,29 @@ def _add_behavior(graph: HeteroData, config: GraphConfig) -> None:
             _add_edges(graph, edge_type, edge_index, weight.float())
 
 
-def _similar(
-    modality: str,
-    table: FeatureTable | None,
-    neighbors: sp.csr_array | None,
-    rows: np.ndarray,
-    config: GraphConfig,
-) -> tuple[Tensor, Tensor | None]:
-    if neighbors is not None:
-        matrix = neighbors[rows][:, rows].tocoo()
-        edge_index = torch.from_numpy(np.stack([matrix.col, matrix.row]).astype(np.int64))
-        equal = len(matrix.data) == 0 or (matrix.data == matrix.data[0]).all()
-        return edge_index, None if equal else torch.from_numpy(matrix.data.astype(np.float32))
-    if table is None or len(rows) <= config.neighbors:
-        message = f"expected more than {config.neighbors} nodes of modality {modality!r}, got {len(rows)}"
+def _given(graph: HeteroData, modality: str, neighbors: sp.csr_array) -> tuple[Tensor, Tensor | None]:
+    """Returns the given kNN graph among the nodes; tokens take no part in it."""
+    rows, token = graph[modality].item_id.numpy(), flagged_nodes(graph, modality, "token").numpy()
+    matrix = neighbors[rows][:, rows].tocoo()
+    kept = ~(token[matrix.row] | token[matrix.col])
+    edge_index = torch.from_numpy(np.stack([matrix.col, matrix.row]).astype(np.int64)[:, kept])
+    value = matrix.data[kept]
+    equal = len(value) == 0 or (value == value[0]).all()
+    return edge_index, None if equal else torch.from_numpy(value.astype(np.float32))
+
+
+def _similar(graph: HeteroData, modality: str, config: GraphConfig) -> tuple[Tensor, None]:
+    """Returns the kNN graph of the vectors."""
+    store = graph[modality]
+    constant = store.get("constant", torch.zeros(len(store.x), dtype=torch.bool))
+    size = len(constant) - int(constant.sum())  # nodes that may be neighbours
+    if size <= config.neighbors:
+        message = f"expected more than {config.neighbors} nodes of modality {modality!r}, got {size}"
         raise ValueError(
-            f"{message}; lower graph.neighbors, in Python fit(..., graph={{'neighbors': {max(1, len(rows) - 1)}}}) "
-            f"or GraphConfig(neighbors={max(1, len(rows) - 1)}), or leave the modality out"
+            f"{message}; lower graph.neighbors, in Python fit(..., graph={{'neighbors': {max(1, size - 1)}}}) "
+            f"or GraphConfig(neighbors={max(1, size - 1)}), or leave the modality out"
         )
-    edge_index, _ = knn_graph(torch.from_numpy(table.values), config.neighbors, metric=config.metric)
+    edge_index, _ = similar_nodes(store.x, config.neighbors, constant=constant, metric=config.metric)
     return edge_index, None
 
 

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from graphrec.config import ConfigError
+
 Metric = Literal["cosine", "dot", "euclidean"]
 Source = Literal["vectors", "edges"]
+Flag = Literal["missing", "constant", "token"]
 BLOCK_ENTRIES = 2**22  # similarities held at once; about 100 MB with what choosing the largest needs
 
 
@@ -40,14 +43,73 @@ def knn_graph(
     Raises:
         ValueError: If ``x`` is no matrix of finite numbers, or has too few rows for ``k`` neighbours each.
     """
-    _check_knn(x, k, metric, include_self, block_size)
-    vectors = x.detach().double()
-    vectors = torch.nn.functional.normalize(vectors, dim=1) if metric == "cosine" else vectors
-    size = block_size or max(1, BLOCK_ENTRIES // len(x))
-    chosen = [_nearest(vectors, rows, k, metric, include_self) for rows in torch.arange(len(x)).split(size)]
-    neighbour = torch.cat([index for index, _ in chosen])  # (n, k)
-    target = torch.arange(len(x), device=x.device).repeat_interleave(k)
-    return torch.stack([neighbour.flatten(), target]), torch.cat([value for _, value in chosen]).flatten()
+    excluded = None if include_self else torch.arange(len(x))
+    return knn_between(x, x, k, metric=metric, excluded=excluded, block_size=block_size)
+
+
+def knn_between(
+    source: Tensor,
+    target: Tensor,
+    k: int,
+    *,
+    metric: Metric = "cosine",
+    excluded: Tensor | None = None,
+    block_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Connects every row of one set to its ``k`` most similar rows of another, as ``knn_graph`` does within one set.
+
+    Args:
+        source: The vectors that may be chosen ``(n, dim)``.
+        target: The vectors that choose ``(m, dim)``.
+        k: Neighbours per row of ``target``.
+        metric: ``"cosine"``, ``"dot"``, or ``"euclidean"``.
+        excluded: For every row of ``target`` the row of ``source`` that it may not choose, -1 for none ``(m,)``.
+        block_size: Rows of ``target`` handled at once.
+
+    Returns:
+        ``edge_index (2, m * k)``, row of ``source`` to row of ``target``, ordered by target, then by falling
+        similarity; and the similarity of every edge ``(m * k,)``.
+
+    Raises:
+        ValueError: If the sets are no matrices of finite numbers and equal width, or ``source`` has too few rows.
+    """
+    _check_knn(source, target, k, metric, excluded, block_size)
+    same = source is target
+    source = _comparable(source, metric)
+    target = source if same else _comparable(target, metric)
+    size = block_size or max(1, BLOCK_ENTRIES // len(source))
+    blocks = torch.arange(len(target), device=source.device).split(size)
+    chosen = [_nearest(source, target[rows], k, metric, _of_rows(excluded, rows)) for rows in blocks]
+    neighbour = torch.cat([index for index, _ in chosen])  # (m, k)
+    node = torch.arange(len(target), device=source.device).repeat_interleave(k)
+    return torch.stack([neighbour.flatten(), node]), torch.cat([value for _, value in chosen]).flatten()
+
+
+def similar_nodes(
+    x: Tensor, k: int, *, constant: Tensor | None = None, metric: Metric = "cosine"
+) -> tuple[Tensor, Tensor]:
+    """Returns ``knn_graph`` of a modality's nodes, in which nodes that were all given one vector are not chosen.
+
+    Such nodes tie with each other, so that their row numbers would decide which are neighbours. They choose among the
+    other nodes, unless their vector is zero: it is near nothing.
+
+    Args:
+        x: The vectors of the nodes ``(num_nodes, dim)``.
+        k: Neighbours per node.
+        constant: Which nodes were given one vector ``(num_nodes,)``; none by default.
+        metric: As for ``knn_graph``.
+
+    Returns:
+        ``edge_index`` of nodes, neighbour to node, and the similarity of every edge.
+    """
+    if constant is None or not constant.any():
+        return knn_graph(x, k, metric=metric)
+    source = (~constant).nonzero().flatten()
+    target = (~constant | (x != 0).any(dim=1)).nonzero().flatten()
+    place = torch.full((len(x),), -1, device=x.device)
+    place[source] = torch.arange(len(source), device=x.device)
+    edge_index, similarity = knn_between(x[source], x[target], k, metric=metric, excluded=place[target])
+    return torch.stack([source[edge_index[0]], target[edge_index[1]]]), similarity
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -78,6 +140,20 @@ def item_modalities(graph: HeteroData, wanted: Iterable[str] | None = None) -> t
     return names
 
 
+def flagged_nodes(graph: HeteroData, modality: str, flag: Flag = "missing") -> Tensor:
+    """Returns which nodes of a modality stand for something missing ``(num_nodes,)``; none where nothing was imputed.
+
+    Args:
+        graph: The training graph.
+        modality: An item modality.
+        flag: ``"missing"`` for all imputed nodes, ``"constant"`` for those that were all given one vector, or
+            ``"token"`` for those whose vector a model is to learn.
+    """
+    store = graph[modality]
+    none = torch.zeros(int(store.num_nodes), dtype=torch.bool, device=store.item_id.device)
+    return store.get(flag, none)
+
+
 def content_neighbors(graph: HeteroData, modality: str, k: int, *, source: Source = "vectors") -> sp.csr_array:
     """Returns how similar every item is to its neighbours in a modality, as an item–item matrix.
 
@@ -93,8 +169,10 @@ def content_neighbors(graph: HeteroData, modality: str, k: int, *, source: Sourc
         Similarities ``(num_items, num_items)``: row = neighbour, column = the item whose neighbour it is.
     """
     nodes = graph[modality]
-    if _has_vectors(graph, modality, source) and len(nodes.x) > 1:
-        edge_index, weight = knn_graph(nodes.x, min(k, len(nodes.x) - 1))
+    constant = flagged_nodes(graph, modality, "constant")
+    own = len(constant) - int(constant.sum())  # nodes that may be chosen
+    if _has_vectors(graph, modality, source) and own > 1:
+        edge_index, weight = similar_nodes(nodes.x, min(k, own - 1), constant=constant)
     else:
         edge_index, weight = _given(graph, modality)
     (neighbor, target), size = nodes.item_id.cpu()[edge_index.cpu()].numpy(), int(graph["item"].num_nodes)
@@ -115,7 +193,8 @@ def item_features(
         graph: The training graph.
         modality: A node type with ``item_id``.
         source: ``"vectors"`` where there are some, else the ``similar`` edges; or ``"edges"`` in any case.
-        center: Whether the mean vector is taken off first; rows of the adjacency never are centred.
+        center: Whether the mean of the vectors that are not imputed is taken off first; rows of the adjacency never
+            are centred.
 
     Returns:
         ``(num_items, dim)`` for vectors, ``(num_items, num_nodes)`` for edges.
@@ -125,41 +204,75 @@ def item_features(
     if not _has_vectors(graph, modality, source):
         return _unit_rows(_adjacency(graph, modality), item, size)
     vectors = nodes.x.detach().cpu().double().numpy()
-    vectors = vectors - vectors.mean(axis=0) if center else vectors
+    if center:
+        vectors = _centered(vectors, flagged_nodes(graph, modality).cpu().numpy())
     features = np.zeros((size, vectors.shape[1]))
     features[item] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return features
 
 
-def _check_knn(x: Tensor, k: int, metric: str, include_self: bool, block_size: int | None) -> None:
-    if x.dim() != 2 or not x.isfinite().all():
-        raise ValueError(f"expected a matrix (n, dim) of finite vectors, got shape {tuple(x.shape)} or NaN, infinity")
+def _check_knn(
+    source: Tensor, target: Tensor, k: int, metric: str, excluded: Tensor | None, block_size: int | None
+) -> None:
+    for x in (source, target):
+        if x.dim() != 2 or not x.isfinite().all():
+            shape = tuple(x.shape)
+            raise ValueError(f"expected a matrix (n, dim) of finite vectors, got shape {shape} or NaN, infinity")
+    if source.size(1) != target.size(1):
+        raise ValueError(f"expected vectors of equal length, got {source.size(1)} and {target.size(1)}")
     if metric not in ("cosine", "dot", "euclidean"):
         raise ValueError(f"expected metric='cosine', 'dot' or 'euclidean', got {metric!r}")
     if block_size is not None and block_size < 1:
         raise ValueError(f"expected block_size >= 1, got {block_size}")
-    most = len(x) if include_self else len(x) - 1
+    left_out = excluded is not None and bool((excluded >= 0).any())
+    most = len(source) - 1 if left_out else len(source)
     if not 1 <= k <= most:
-        others = "rows" if include_self else "other rows"
-        raise ValueError(f"expected 1 <= k <= {most}, the number of {others}, got k={k}; ask for fewer neighbours")
+        rows = "other rows" if left_out else "rows"
+        raise ValueError(f"expected 1 <= k <= {most}, the number of {rows}, got k={k}; ask for fewer neighbours")
 
 
-def _nearest(vectors: Tensor, rows: Tensor, k: int, metric: str, include_self: bool) -> tuple[Tensor, Tensor]:
-    rows = rows.to(vectors.device)
+def _comparable(x: Tensor, metric: str) -> Tensor:
+    vectors = x.detach().double()
+    return torch.nn.functional.normalize(vectors, dim=1) if metric == "cosine" else vectors
+
+
+def _of_rows(excluded: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if excluded is None else excluded.to(rows.device)[rows]
+
+
+def _nearest(source: Tensor, target: Tensor, k: int, metric: str, excluded: Tensor | None) -> tuple[Tensor, Tensor]:
     if metric == "euclidean":  # the exact form: the one by matrix product would tell equal vectors apart
-        similarity = -torch.cdist(vectors[rows], vectors, compute_mode="donot_use_mm_for_euclid_dist")
+        similarity = -torch.cdist(target, source, compute_mode="donot_use_mm_for_euclid_dist")
     else:
-        similarity = vectors[rows] @ vectors.T
+        similarity = target @ source.T
     if metric == "cosine":  # to float32's step at 1, also near 0, where rounding errors would break ties
         similarity = similarity.mul_(2**24).round_().div_(2**24)
     similarity = similarity.float()
-    if not include_self:
-        similarity[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+    if excluded is not None:
+        row = (excluded >= 0).nonzero().flatten()
+        similarity[row, excluded[row]] = -torch.inf
     return largest(similarity, k)
 
 
 def _has_vectors(graph: HeteroData, modality: str, source: Source) -> bool:
-    return source == "vectors" and "x" in graph[modality]
+    """Tells whether a closed form describes items by vectors; it cannot if some are learned."""
+    if source != "vectors" or "x" not in graph[modality]:
+        return False
+    tokens = int(flagged_nodes(graph, modality, "token").sum())
+    if tokens:
+        raise ConfigError(
+            f"expected a vector for every node of {modality!r}, got {tokens} tokens that a model is to learn, which a "
+            "closed form does not; choose graph.missing: absent, drop, zero, mean, neighbors or propagate"
+        )
+    return True
+
+
+def _centered(vectors: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Takes the mean of the present vectors off all; what is left of an imputed mean is rounding, and becomes zero."""
+    mean = vectors[~missing].mean(axis=0) if not missing.all() else np.zeros(vectors.shape[1])
+    centered = vectors - mean
+    centered[np.linalg.norm(centered, axis=1) <= 1e-6 * np.linalg.norm(mean)] = 0.0
+    return centered
 
 
 def _given(graph: HeteroData, modality: str) -> tuple[Tensor, Tensor]:
@@ -170,7 +283,9 @@ def _given(graph: HeteroData, modality: str) -> tuple[Tensor, Tensor]:
 
 def _adjacency(graph: HeteroData, modality: str) -> sp.csr_array:
     (source, target), size = _given(graph, modality)[0].cpu().numpy(), int(graph[modality].num_nodes)
-    loop = np.arange(size)
+    alone = flagged_nodes(graph, modality).cpu().numpy().copy()  # imputed nodes without edges are described by nothing
+    alone[source], alone[target] = False, False
+    loop = np.flatnonzero(~alone)
     row, column = np.concatenate([source, target, loop]), np.concatenate([target, source, loop])
     adjacency = sp.coo_array((np.ones(len(row)), (row, column)), shape=(size, size)).tocsr()
     adjacency.data[:] = 1.0
@@ -178,6 +293,6 @@ def _adjacency(graph: HeteroData, modality: str) -> sp.csr_array:
 
 
 def _unit_rows(matrix: sp.csr_array, item: NDArray[np.int64], size: int) -> sp.csr_array:
-    length = np.sqrt(matrix.multiply(matrix).sum(axis=1))  # at least 1: every row has its self-loop
+    length = np.sqrt(matrix.multiply(matrix).sum(axis=1)).clip(min=1)  # a row with its self-loop has at least 1
     place = sp.coo_array((1 / length, (item, np.arange(len(item)))), shape=(size, len(item)))
     return (place.tocsr() @ matrix).tocsr()

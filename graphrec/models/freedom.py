@@ -15,6 +15,7 @@ from graphrec.graph.neighbors import item_modalities
 from graphrec.graph.transforms import row_norm
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import PrunedInteractions, batch_l2, embedding_table, interactions_of, pair_scores
+from graphrec.nn.modality import ModalityVectors
 from graphrec.nn.objective import Objective
 from graphrec.nn.propagation import light_gcn
 from graphrec.nn.sparse import SparseOperator
@@ -50,7 +51,8 @@ class FREEDOM(Recommender):
     <https://arxiv.org/abs/2211.06924>`_.
 
     Differs from the paper: a modality that has a given kNN graph but no vectors has no feature loss; an optional
-    L2 term, off by default.
+    L2 term, off by default. Learned tokens of a missing modality take part in the feature loss alone: they have no
+    neighbours.
     """
 
     config_class = FREEDOMConfig
@@ -68,8 +70,10 @@ class FREEDOM(Recommender):
         self.similar = mixed_item_operator(graph, weights)
         with_vectors = [name for name in weights if "x" in graph[name]] if config.feature_loss else []
         self.projections = nn.ModuleDict({name: nn.Linear(graph[name].x.size(1), dim) for name in with_vectors})
+        self.vectors = nn.ModuleDict(
+            {name: ModalityVectors(graph[name].x, graph[name].get("token", None)) for name in with_vectors}
+        )
         for name in with_vectors:
-            self.register_buffer(f"{name}_x", graph[name].x, persistent=False)
             self.register_buffer(f"{name}_node", _node_of_item(graph[name].item_id, self.num_items), persistent=False)
 
     def refresh(self, epoch: int) -> None:
@@ -106,7 +110,7 @@ class FREEDOM(Recommender):
             node = getattr(self, f"{name}_node")
             present = node[batch.positive] >= 0
             if present.any():
-                items = Embeddings(user, projection(getattr(self, f"{name}_x")))
+                items = Embeddings(user, projection(self.vectors[name]()))
                 losses += self.config.objective(*_scores_of_present(items, node, batch, present)).values()
         return torch.stack(losses).sum()
 

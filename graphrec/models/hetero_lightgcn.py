@@ -48,7 +48,8 @@ class HeteroLightGCNConfig(ModelConfig):
     num_layers: Annotated[int, Field(ge=0), Search(choices=(1, 2, 3))] = 2
     """User–item layers."""
     relations: tuple[str, ...] | None = None
-    """The modalities, and ``co_consumed``, that take part; all in the graph by default, none for LightGCN."""
+    """The modalities, ``co_consumed`` and matches such as ``image_matches_text`` that take part; all in the graph by
+    default, none for LightGCN."""
     coupling: dict[str, float] = Field(default_factory=dict)
     """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
     learn_coupling: bool = False
@@ -79,6 +80,9 @@ class HeteroLightGCN(Recommender):
     <https://arxiv.org/abs/2211.06924>`_. The alignment is InfoNCE between every pair of views of an item: its
     behaviour (LightGCN's read-out) and each modality it has. An item without training interactions gets no ID input:
     it is scored from its content alone.
+
+    Vectors imputed for a missing modality send and receive messages like others, and a learned token its own item's;
+    neither is aligned or counts as content, since it is no evidence of the item.
     """
 
     config_class = HeteroLightGCNConfig
@@ -172,6 +176,8 @@ def _modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> Mod
         dim=config.embedding_dim,
         num_hops=config.similar_layers,
         use_id=config.node_input == "both",
+        missing=nodes.get("missing", None),
+        token=nodes.get("token", None),
     )
 
 

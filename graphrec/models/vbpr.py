@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import ConfigError, Search, unknown_name
-from graphrec.graph.neighbors import item_modalities
+from graphrec.graph.neighbors import flagged_nodes, item_modalities
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import batch_l2, embedding_table, pair_scores
 from graphrec.nn.objective import Objective
@@ -39,7 +39,8 @@ class VBPR(Recommender):
     .. math:: \hat{s}_{ui} = \gamma_u \cdot \gamma_i + \theta_u \cdot \mathbf{E}\mathbf{f}_i + \beta_i
               + \beta' \cdot \mathbf{f}_i
 
-    The projection has no constant, so that content an item lacks adds nothing to its score.
+    The projection has no constant, so that content an item lacks adds nothing to its score; unless the graph says to
+    learn a token, a vector that stands for all that is missing of a modality.
 
     Differs from the paper: any modalities, their vectors scaled to length 1 and concatenated; no offset and user bias,
     which no ranking depends on; Adam; L2 on the factors of the batch, projected content included.
@@ -47,11 +48,17 @@ class VBPR(Recommender):
 
     config_class = VBPRConfig
     content: Tensor
+    has_token: Tensor
+    columns: Tensor
 
     def __init__(self, graph: HeteroData, config: VBPRConfig) -> None:
         super().__init__(graph, config)
         self.config = config
-        self.register_buffer("content", _content(graph, _with_vectors(graph, config.modalities)), persistent=False)
+        names = _with_vectors(graph, config.modalities)
+        self.register_buffer("content", _content(graph, names), persistent=False)
+        self.register_buffer("has_token", _has_token(graph, names), persistent=False)
+        self.register_buffer("columns", _columns(graph, names), persistent=False)
+        self.token = nn.Parameter(torch.zeros(self.content.size(1))) if self.has_token.any() else None
         self.user_embedding = embedding_table(self.num_users, config.embedding_dim)
         self.item_embedding = embedding_table(self.num_items, config.embedding_dim)
         self.user_taste = embedding_table(self.num_users, config.content_dim)
@@ -61,8 +68,8 @@ class VBPR(Recommender):
 
     def embed(self) -> Embeddings:
         """Returns factors and projected content side by side; the biases meet a last column of ones of the users."""
-        bias = self.item_bias + self.content @ self.content_bias
-        item = torch.cat([self.item_embedding, self.content @ self.projection, bias.unsqueeze(-1)], dim=-1)
+        bias = self.item_bias + self._described(self.content_bias)
+        item = torch.cat([self.item_embedding, self._described(self.projection), bias.unsqueeze(-1)], dim=-1)
         ones = self.user_embedding.new_ones(self.num_users, 1)
         return Embeddings(torch.cat([self.user_embedding, self.user_taste, ones], dim=-1), item)
 
@@ -72,6 +79,11 @@ class VBPR(Recommender):
         terms = self.config.objective(*pair_scores(embeddings, batch), batch.known)
         free = Embeddings(embeddings.user[:, :-1], embeddings.item)
         return terms | {"l2": self.config.l2 * batch_l2(free, batch)}
+
+    def _described(self, weight: Tensor) -> Tensor:
+        """Returns the product of every item's content, tokens included, with a weight ``(width, …)``."""
+        content = self.content @ weight
+        return content if self.token is None else content + self.has_token @ ((self.columns * self.token) @ weight)
 
 
 def _with_vectors(graph: HeteroData, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -87,9 +99,22 @@ def _with_vectors(graph: HeteroData, wanted: tuple[str, ...] | None) -> tuple[st
 
 
 def _content(graph: HeteroData, modalities: tuple[str, ...]) -> Tensor:
-    """Returns the vectors of all modalities side by side, zero where one is absent ``(num_items, sum of dims)``."""
+    """Returns the vectors of all modalities side by side, zero where one is absent ``(num_items, width)``."""
     parts = []
     for name in modalities:
         x = F.normalize(graph[name].x.float(), dim=-1)
         parts.append(x.new_zeros(int(graph["item"].num_nodes), x.size(1)).index_copy(0, graph[name].item_id, x))
     return torch.cat(parts, dim=-1)
+
+
+def _has_token(graph: HeteroData, modalities: tuple[str, ...]) -> Tensor:
+    """Returns 1 where a modality of an item is to be learned ``(num_items, num_modalities)``."""
+    mask = torch.zeros(int(graph["item"].num_nodes), len(modalities))
+    for place, name in enumerate(modalities):
+        mask[graph[name].item_id[flagged_nodes(graph, name, "token")], place] = 1.0
+    return mask
+
+
+def _columns(graph: HeteroData, modalities: tuple[str, ...]) -> Tensor:
+    """Returns 1 where a column of the content belongs to a modality ``(num_modalities, width)``."""
+    return torch.block_diag(*(torch.ones(1, graph[name].x.size(1)) for name in modalities))
