@@ -237,10 +237,8 @@ def as_text(value: object) -> str | None:
     """Returns a text with HTML entities decoded; None where there is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    text = (
-        html.unescape(str(value)).encode("utf-8", "replace").decode("utf-8").strip()
-    )  # lone surrogates cannot be kept
-    return text or None
+    text = html.unescape(str(value)).encode("utf-8", "replace")  # JSON may hold lone surrogates, which no file can
+    return text.decode("utf-8").strip() or None
 
 
 def as_lines(values: Iterable[object]) -> str | None:

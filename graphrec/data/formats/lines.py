@@ -8,7 +8,7 @@ import gzip
 import json
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -232,7 +232,7 @@ def _parse_record(line: str) -> dict[str, Any] | None:
             record = parse(line.strip())
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
-        return record if isinstance(record, Mapping) else None
+        return record if isinstance(record, dict) else None
     return None
 
 

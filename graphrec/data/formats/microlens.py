@@ -1,4 +1,4 @@
-"""MicroLens: who commented on which short video, with titles, covers and, where they were fetched, videos and sounds."""
+"""MicroLens: who commented on which short video, with titles, covers, sounds and videos."""
 
 from __future__ import annotations
 

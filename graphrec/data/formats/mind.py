@@ -33,7 +33,7 @@ class MindOptions(Config):
 
     kind: Literal["mind"] = "mind"
     parts: dict[Literal["train", "valid", "test"], str] = Field(
-        default_factory=lambda: {"train": "MINDsmall_train", "test": "MINDsmall_dev"}
+        {"train": "MINDsmall_train", "test": "MINDsmall_dev"}, min_length=1
     )
     history: Literal["before", "none"] = "before"
     split: Literal["given", "none"] = "given"
