@@ -1,14 +1,23 @@
-"""``graphrec data``: data sets by name, described and prepared."""
+"""``graphrec data``: data sets by name, listed, shown, prepared, checked and described."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphrec.cli.common import OUT, DataRoot, readable
+from graphrec.cli.common import OUT, DataRoot, plain, readable
+from graphrec.config import ConfigError
+
+if TYPE_CHECKING:
+    from graphrec.data.cards import DatasetCard
 
 data_app = typer.Typer(no_args_is_help=True, help="Data sets.")
+NONE = "none"
+
+Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="The folder of the named data sets.")]
+Name = Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A data set with a card; see: graphrec data list")]
 
 
 @data_app.command("describe")
@@ -25,3 +34,118 @@ def describe_data(
     for part, name, value in describe(load_dataset(dataset, root=data_root)).itertuples(index=False):
         table.add_row(part, name, readable(value))
     OUT.print(table)
+
+
+@data_app.command("prepare")
+def prepare_data(
+    name: Name,
+    root: Root = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A folder that has the raw files, packed or unpacked.")
+    ] = None,
+    threshold: Annotated[
+        str | None, typer.Option(help="The lowest rating that counts, or 'none'; as in the card by default.")
+    ] = None,
+    k_core: Annotated[
+        str | None, typer.Option(help="The fewest interactions of a user or item that stays, or 'none'.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="mmrec, random, temporal-user, given, …; as in the card.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of the split; as in the card.")] = None,
+    optional: Annotated[bool, typer.Option("--optional", help="Download what the card calls optional too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at counts other than the card's.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make anew what was prepared in another way.")] = False,
+) -> None:
+    """Downloads, parses, filters and splits a data set; run again, it goes on where it stopped."""
+    from graphrec.data.prepare import prepare_dataset
+    from graphrec.data.sources import load_dataset
+
+    asked = {"threshold": _number(threshold, "--threshold", float), "k_core": _number(k_core, "--k-core", int)}
+    recipe = {key: value for key, (given, value) in asked.items() if given}
+    recipe |= {key: value for key, value in (("split", split), ("seed", seed)) if value is not None}
+    folder = prepare_dataset(name, root, source=source, recipe=recipe, optional=optional, strict=strict, force=force)
+    counts = load_dataset(folder).statistics()
+    sizes = ", ".join(f"{readable(int(counts[key]))} {key}" for key in ("users", "items", "train", "valid", "test"))
+    plain(f"{folder}: {sizes}")
+
+
+@data_app.command("list")
+def list_data(root: Root = None) -> None:
+    """Lists the data sets that have a card, and which of them are there."""
+    from rich.table import Table
+
+    from graphrec.data.cards import card_names, load_card
+
+    table = Table("name", "title", "licence", "here", "needs a login", "variants")
+    for name in card_names():
+        card = load_card(name)
+        login = "yes" if any(entry.login and not entry.optional for entry in card.downloads) else ""
+        variants = "" if card.variants is None else str(len(card.variants.names))
+        table.add_row(name, card.title, card.licence, _here(card, root), login, variants)
+    OUT.print(table)
+
+
+@data_app.command("show")
+def show_data(name: Name) -> None:
+    """Shows the card of a data set: what it is, its licence, where it comes from, and how it is prepared."""
+    from rich.table import Table
+
+    from graphrec.data.cards import load_card
+
+    table = Table(show_header=False)
+    for key, value in _rows(load_card(name)):
+        table.add_row(key, value)
+    OUT.print(table, markup=False)
+
+
+@data_app.command("verify")
+def verify_data(name: Name, root: Root = None) -> None:
+    """Checks the files of a data set against the SHA-256 in its card, its own card where it has been prepared."""
+    from graphrec.data.cards import find_card, verify
+
+    card, folder = find_card(name, root)
+    verify(card, folder)
+    plain(f"{folder}: {len(card.files)} files are those of the card")
+
+
+def _number(text: str | None, option: str, kind: type[int] | type[float]) -> tuple[bool, Any]:
+    """Returns whether an option was given, and its number or None."""
+    if text is None or text.lower() == NONE:
+        return text is not None, None
+    try:
+        return True, kind(text)
+    except ValueError:
+        raise ConfigError(f"expected a number or 'none' for {option}, got {text!r}") from None
+
+
+def _here(card: DatasetCard, root: Path | None) -> str:
+    from graphrec.data.cards import CARD_FILE
+    from graphrec.runtime import data_root
+
+    if card.variants is not None:
+        folders = [data_root(root) / f"{card.name}-{variant}" for variant in card.variants.names]
+        found = [folder.name.removeprefix(f"{card.name}-") for folder in folders if (folder / CARD_FILE).is_file()]
+        return ", ".join(found)
+    folder = data_root(root) / card.name
+    if (folder / CARD_FILE).is_file():
+        return "prepared"
+    return "files" if card.files and all((folder / name).exists() for name in card.files) else ""
+
+
+def _rows(card: DatasetCard) -> list[tuple[str, str]]:
+    rows = [("name", card.name), ("title", card.title), ("description", card.description), ("licence", card.licence)]
+    rows += [("source", source) for source in card.sources]
+    rows += [("citation", card.citation)]
+    rows += [("column", f"{name}: {meaning}") for name, meaning in card.columns.items()]
+    for entry in card.downloads:
+        optional = " (optional)" if entry.optional else ""
+        rows.append(("file", f"{entry.file}{optional}: {entry.url or entry.login}\nsha256 {entry.sha256}"))
+    if card.variants is not None:
+        rows.append(("variants", f"{', '.join(card.variants.names)}; {card.variants.default} by default"))
+    if card.raw is not None:
+        recipe = card.prepare.model_dump(exclude_none=True)
+        rows.append(("recipe", ", ".join(f"{key}={value}" for key, value in recipe.items())))
+    for title, counts in (("expected", card.expected), ("counts", card.counts)):
+        if counts is not None:
+            values = counts.model_dump(exclude_none=True)
+            rows.append((title, ", ".join(f"{key}: {readable(value)}" for key, value in values.items())))
+    return [(key, value) for key, value in rows if value]

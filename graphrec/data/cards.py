@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from graphrec.config import Config, ConfigError, load_yaml, unknown_name
 from graphrec.data.archive import safe_name
 from graphrec.data.dataset import Dataset
+from graphrec.data.formats import RawOptions
 from graphrec.data.lightgcn import LightGCNOptions, read_lightgcn
 from graphrec.data.mmrec import MMRecOptions, read_mmrec
 from graphrec.data.movielens import MovieLensOptions, read_movielens_100k
+from graphrec.data.prepared import PreparedOptions, read_prepared
 from graphrec.data.splits import SPLITS, Ratios, SplitConfig
 from graphrec.runtime import DATA_VARIABLE, data_root, package_folder
 
@@ -23,6 +25,7 @@ READERS: dict[str, Callable[..., Dataset]] = {
     "mmrec": read_mmrec,
     "lightgcn": read_lightgcn,
     "movielens-100k": read_movielens_100k,
+    "prepared": read_prepared,
 }
 UNVERIFIED = "unverified"
 GIVEN = "given"
@@ -175,22 +178,13 @@ class DatasetCard(Config):
     citation: str = ""
     reader: Annotated[MMRecOptions | LightGCNOptions | MovieLensOptions, Field(discriminator="kind")] | None = None
     downloads: tuple[Download, ...] = ()
-    raw: SerializeAsAny[Config] | None = None
+    raw: RawOptions | None = None
     variants: Variants | None = None
     prepare: Recipe = Recipe()
     expected: Expected | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     counts: Counts | None = None
-
-    @field_validator("raw", mode="before")
-    @classmethod
-    def _parse_raw(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        from graphrec.data.formats import RawOptions
-
-        return TypeAdapter(RawOptions).validate_python(value)
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
@@ -240,6 +234,30 @@ def load_card(name: str | Path) -> DatasetCard:
     return card.choose(variant) if separator else card
 
 
+def find_card(name: str, root: str | Path | None = None) -> tuple[DatasetCard, Path]:
+    """Returns the card to read a data set by and the folder it lies in: its own card where it has been prepared.
+
+    Args:
+        name: A name with a card, perhaps ``NAME:VARIANT``.
+        root: The folder that holds the named data sets.
+
+    Raises:
+        ConfigError: If the name or the variant is unknown.
+        FileNotFoundError: If the data set is not there; the message says how to get it.
+    """
+    card = load_card(name)
+    card = card.choose() if card.variants is not None else card
+    folder = data_root(root) / card.name
+    if (folder / CARD_FILE).is_file():
+        return load_card(folder / CARD_FILE), folder
+    if card.reader is None:
+        raise FileNotFoundError(
+            f"expected the data set {card.name!r} prepared in {str(data_root(root))!r} (choose another root with "
+            f"--data-root, root= in Python, or {DATA_VARIABLE}), got none; {prepare_hint(name, root)}"
+        )
+    return card, find_folder(card, root)
+
+
 def find_folder(card: DatasetCard, root: str | Path | None = None) -> Path:
     """Returns the folder of a data set under the data root.
 
@@ -248,9 +266,10 @@ def find_folder(card: DatasetCard, root: str | Path | None = None) -> Path:
     """
     folder = data_root(root) / card.name
     if not folder.is_dir():
+        hint = f"; or {prepare_hint(card.name, root)}" if card.downloads else ""
         raise FileNotFoundError(
             f"no folder {str(folder)!r} for the data set {card.name!r}; name the folder that holds it with --data-root "
-            f"(root= in Python) or the variable {DATA_VARIABLE}; its files are {', '.join(card.files)}"
+            f"(root= in Python) or the variable {DATA_VARIABLE}; its files are {', '.join(card.files)}{hint}"
         )
     return folder
 
@@ -301,9 +320,9 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def prepare_hint(name: str, root: Path | None = None) -> str:
+def prepare_hint(name: str, root: str | Path | None = None) -> str:
     """Returns what to do about a data set that has not been prepared."""
-    return f"prepare it with: graphrec data prepare {name}" + (f" --root {root}" if root is not None else "")
+    return f"prepare it with: graphrec data prepare {name} --root {data_root(root)}"
 
 
 def _fill(value: Any, placeholder: str, text: str) -> Any:

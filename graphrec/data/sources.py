@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from graphrec.config import ConfigError, resolve, unknown_name
-from graphrec.data.cards import CARD_FILE, card_names, find_folder, load_card, read_card
+from graphrec.data.cards import CARD_FILE, VARIANT_SEPARATOR, card_names, find_card, load_card, read_card
 from graphrec.data.content import from_columns, gather
 from graphrec.data.dataset import Dataset
 from graphrec.data.files import read_columns, read_parquet, require_file
@@ -35,7 +35,8 @@ def load_dataset(
     """Loads a data set by name or from a path.
 
     Args:
-        source: A name with a card, such as ``"amazon-baby"``; ``"synthetic"`` or ``"synthetic:200"`` for the embedded
+        source: A name with a card, such as ``"amazon-baby"`` or ``"amazon-2014:Baby"``, read as ``prepare_dataset`` left
+            it under the root, or as the card's reader finds it there; ``"synthetic"`` or ``"synthetic:200"`` for the embedded
             catalogue with about that many interactions; a folder with a ``dataset.yaml`` card, or such a card, its
             files beside it; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``, perhaps ``rating``
             (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and ``split`` (0, 1, 2
@@ -190,9 +191,9 @@ def _load(source: str | Path, root: str | Path | None, features: Sequence[str] |
     if name is not None and name.partition(":")[0] == SYNTHETIC:
         _no_features(features, name)
         return _synthetic(name)
-    if name is not None and name in card_names():
-        card = load_card(name)
-        return read_card(card, find_folder(card, root), features=features)
+    if name is not None and name.partition(VARIANT_SEPARATOR)[0] in card_names():
+        card, folder = find_card(name, root)
+        return read_card(card, folder, features=features)
     return _load_path(Path(source), features)
 
 

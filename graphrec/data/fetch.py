@@ -1,0 +1,198 @@
+"""The raw files of a data set in one folder: downloaded, or taken from where they lie, checked and unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphrec.data.archive import unpack
+from graphrec.data.cards import UNVERIFIED, DatasetCard, Download
+from graphrec.data.download import check_hash, download
+from graphrec.runtime import logger
+
+log = logger(__name__)
+PINS = "pins.json"
+ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar", ".gz")
+MEDIA_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".wav", ".flac", ".mp3", ".ogg", ".mp4", ".webm"))
+PASSING = (".part", ".part.json")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A raw file that was used, or many pictures and sounds together.
+
+    Args:
+        file: Its name in the folder of raw files.
+        size: Its bytes.
+        sha256: Of the file; for pictures and sounds together, of their sorted ``size  name`` lines.
+        url: Where it was downloaded from; empty for what was there.
+    """
+
+    file: str
+    size: int
+    sha256: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """Where a parser finds the raw files, and what they are."""
+
+    folder: Path
+    files: tuple[SourceFile, ...]
+
+
+def fetch(card: DatasetCard, raw: Path, *, source: Path | None = None, optional: bool = False) -> RawFiles:
+    """Brings together the raw files of a data set.
+
+    Files of the card's names are taken from ``source``, else from ``raw``, else downloaded to ``raw``, checked and
+    unpacked there. A folder with none of them that holds something else is taken for the unpacked files, which are
+    used where they are.
+
+    Args:
+        card: The card; of one variant if it has some.
+        raw: The folder of raw files, ``ROOT/NAME/raw``.
+        source: A folder that has them already.
+        optional: Whether optional files are downloaded too; those that are there are used in any case.
+
+    Raises:
+        FileNotFoundError: If there is no such source, or files are missing that a person must fetch.
+        OSError: If a download fails; calling again goes on with it.
+        ValueError: If a file has another SHA-256 than its card or its first download, or an archive is not safe.
+    """
+    if source is not None and not source.is_dir():
+        raise FileNotFoundError(f"expected the folder of the raw files of {card.name!r}, got {str(source)!r}")
+    for folder in filter(None, (source, raw)):
+        if _holds_unpacked(card, folder):
+            log.info("using the files in %s as they are", folder)
+            return RawFiles(_descend(folder, ()), tuple(_listed(folder)))
+        if _holds_downloads(card, folder):
+            break
+    if not card.downloads:
+        raise FileNotFoundError(
+            f"expected the files of {card.name!r} in a folder; name it with --from (nothing is in {raw})"
+        )
+    return _collect(card, raw, source, optional)
+
+
+def instructions(card: DatasetCard) -> str:
+    """Returns what a person must do to have the raw files; empty where they can be downloaded."""
+    return " ".join(
+        dict.fromkeys(entry.login.strip() for entry in card.downloads if entry.login and not entry.optional)
+    )
+
+
+def _collect(card: DatasetCard, raw: Path, source: Path | None, optional: bool) -> RawFiles:
+    raw.mkdir(parents=True, exist_ok=True)
+    pins, files, archives = _read_pins(raw), [], []
+    for entry in card.downloads:
+        expected = pins.get(entry.file) if entry.sha256 == UNVERIFIED else entry.sha256
+        found = _have(card, entry, raw, source, expected, optional)
+        if found is None:
+            continue
+        pins[entry.file] = found
+        _write_pins(raw, pins)
+        path = raw / entry.file
+        files.append(SourceFile(entry.file, path.stat().st_size, found, entry.url))
+        if entry.extract:
+            unpack(path, raw / _stem(entry.file))
+            archives.append(path)
+    return RawFiles(_descend(raw, archives), tuple(files))
+
+
+def _have(
+    card: DatasetCard, entry: Download, raw: Path, source: Path | None, expected: str | None, optional: bool
+) -> str | None:
+    """Puts one file into the raw folder and returns its SHA-256; None for an optional one that is left out."""
+    path = raw / entry.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if source is not None and (source / entry.file).is_file():
+        found = check_hash(source / entry.file, expected)
+        _link(source / entry.file, path)
+        return found
+    if path.is_file():
+        return check_hash(path, expected)
+    if entry.optional and not (optional and entry.url):
+        return None
+    if entry.login:
+        raise FileNotFoundError(
+            f"expected {entry.file!r} of {card.name!r} in {str(source or raw)!r}, which cannot be downloaded openly: "
+            f"{entry.login.strip()} Then put it there, or name its folder with --from"
+        )
+    download(entry.url, path, sha256=expected)
+    return check_hash(path, None) if expected is None else expected
+
+
+def _link(source: Path, path: Path) -> None:
+    """Makes a path in the raw folder stand for a file elsewhere: a link where the disk allows it, else a copy."""
+    if path.exists() and path.samefile(source):
+        return
+    path.unlink(missing_ok=True)
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+def _holds_downloads(card: DatasetCard, folder: Path) -> bool:
+    return any((folder / entry.file).is_file() for entry in card.downloads)
+
+
+def _holds_unpacked(card: DatasetCard, folder: Path) -> bool:
+    return folder.is_dir() and not _holds_downloads(card, folder) and bool(_contents(folder, ()))
+
+
+def _contents(folder: Path, archives: Iterable[Path]) -> list[Path]:
+    """Returns what a folder holds apart from archives that are unpacked beside and what is under way."""
+    passed = {*archives, folder / PINS}
+    entries = (entry for entry in sorted(folder.iterdir()) if entry not in passed)
+    return [entry for entry in entries if not entry.name.startswith(".") and not entry.name.endswith(PASSING)]
+
+
+def _descend(folder: Path, archives: Iterable[Path]) -> Path:
+    """Returns the folder that the files lie in: a folder that holds nothing but another one is passed through."""
+    entries = _contents(folder, archives)
+    media = len(entries) == 1 and entries[0].is_dir() and entries[0].name in ("images", "audio", "video")
+    return _descend(entries[0], ()) if len(entries) == 1 and entries[0].is_dir() and not media else folder
+
+
+def _stem(file: str) -> str:
+    suffix = next((suffix for suffix in ARCHIVE_SUFFIXES if file.lower().endswith(suffix)), "")
+    return file[: len(file) - len(suffix)] if suffix else f"{file}.unpacked"
+
+
+def _listed(folder: Path) -> Iterable[SourceFile]:
+    """Yields the files below a folder: each by its content, pictures and sounds together by name and size."""
+    media: list[str] = []
+    total = 0
+    for path in sorted(Path(parent) / name for parent, _, names in os.walk(folder) for name in names):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() in MEDIA_SUFFIXES:
+            media.append(f"{path.stat().st_size}  {name}\n")
+            total += path.stat().st_size
+        elif not name.startswith(".") and name != PINS:
+            yield SourceFile(name, path.stat().st_size, check_hash(path, None))
+    if media:
+        digest = hashlib.sha256("".join(media).encode()).hexdigest()
+        yield SourceFile(f"{len(media)} pictures and sounds", total, digest)
+
+
+def _read_pins(raw: Path) -> dict[str, str]:
+    path = raw / PINS
+    if not path.is_file():
+        return {}
+    try:
+        return {str(name): str(digest) for name, digest in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"cannot read {path}: {error}; remove it to pin the files as they are now") from None
+
+
+def _write_pins(raw: Path, pins: dict[str, str]) -> None:
+    partial = raw / f".{PINS}"
+    partial.write_text(json.dumps(pins, indent=1) + "\n", encoding="utf-8")
+    partial.replace(raw / PINS)
