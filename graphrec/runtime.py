@@ -9,8 +9,9 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -128,6 +129,71 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, del
         yield from items
         return
     yield from _track_visibly(items, description, total, delay)
+
+
+@contextmanager
+def progress(
+    description: str, total: int, *, delay: float = 2.0, every: float = 30.0
+) -> Iterator[Callable[[int], None]]:
+    """Yields a function that takes how many of ``total`` values were done since it was called last.
+
+    A terminal shows a bar with the rate and the time left, once ``delay`` seconds have passed; elsewhere a line is
+    logged every ``every`` seconds.
+    """
+    if rank() != 0:
+        yield lambda count: None
+    elif sys.stderr.isatty():
+        with _bar(description, total, delay) as advance:
+            yield advance
+    else:
+        yield _Lines(description, total, every)
+
+
+class _Lines:
+    """Logs how far the work has come, now and then."""
+
+    def __init__(self, description: str, total: int, every: float) -> None:
+        self.description, self.total, self.every = description, total, every
+        self.done, self.began = 0, time.monotonic()
+        self.told = self.began
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.told < self.every or not self.done:
+            return
+        self.told = now
+        rate = self.done / (now - self.began)
+        left = timedelta(seconds=round((self.total - self.done) / rate))
+        logger(__name__).info(
+            "%s: %d of %d, %s per second, %s left", self.description, self.done, self.total, f"{rate:.3g}", left
+        )
+
+
+@contextmanager
+def _bar(description: str, total: int, delay: float) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(description, total=total, rate="")
+    began, done = time.monotonic(), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        passed = time.monotonic() - began
+        bar.update(task, advance=count, rate=f"{done / max(passed, 1e-9):.3g}/s")
+        if passed > delay and not bar.live.is_started:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextmanager

@@ -1,0 +1,132 @@
+"""The index of files: which content a file had when it was last read, so that unchanged files are not read again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from graphrec.runtime import logger
+
+log = logger(__name__)
+FRESH_NS = 2_000_000_000  # a file this young may still change without its times showing it (FAT counts in 2 s)
+ASKED_AT_ONCE = 500  # paths of one query; SQLite allowed 999 for long
+WAIT_S = 30.0
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, "
+    "ctime INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID"
+)
+DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+class Stamp(NamedTuple):
+    """What changes when a file is written to or replaced: bytes, times in nanoseconds, and the inode."""
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Returns the stamp of a file from its status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    def settled(self, now_ns: int) -> bool:
+        """Tells whether a change after ``now_ns`` must show in the stamp.
+
+        The rule of git, `"Racy Git" <https://git-scm.com/docs/racy-git>`_: clocks of file systems are coarse, so a
+        file that was read within the same tick as it was written could be written again without a trace.
+        """
+        return max(self.mtime, self.ctime) + FRESH_NS < now_ns
+
+
+class FileIndex:
+    """What every file's content was, by absolute path: a SQLite file that several processes may use at once.
+
+    It only saves time. Where it cannot be read or written, files are read again, and a damaged one is begun anew.
+
+    Args:
+        path: The SQLite file; its folder is made when something is first kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lookup(self, stamps: Mapping[bytes, Stamp]) -> dict[bytes, bytes]:
+        """Returns the SHA-256 of the files that are as they were when they were indexed.
+
+        Args:
+            stamps: The stamps of files now, by absolute path as ``os.fsencode`` gives it.
+        """
+        if self.path.is_file():
+            with self._forgiving(), self._connection() as connection:
+                rows = _rows(connection, list(stamps))
+                return {path: digest for path, *stamp, digest in rows if tuple(stamp) == stamps[path]}
+        return {}
+
+    def record(self, files: Mapping[bytes, tuple[Stamp, bytes]], *, now_ns: int | None = None) -> None:
+        """Keeps what files hold, except of those that changed within the last two seconds.
+
+        Args:
+            files: The stamp taken before reading, and the SHA-256, by absolute path.
+            now_ns: A time before the first file was read, in nanoseconds of Unix time; now by default.
+        """
+        now_ns = time.time_ns() if now_ns is None else now_ns
+        rows = [(path, *stamp, digest) for path, (stamp, digest) in files.items() if stamp.settled(now_ns)]
+        if rows:
+            with self._forgiving(), self._connection(create=True) as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def prune(self) -> int:
+        """Forgets the files that are gone, and returns how many that were."""
+        gone: list[bytes] = []
+        if self.path.is_file():
+            with self._forgiving(), self._connection() as connection, connection:
+                gone = [path for (path,) in connection.execute("SELECT path FROM file") if not os.path.exists(path)]  # noqa: PTH110 - bytes
+                connection.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
+        return len(gone)
+
+    @contextmanager
+    def _connection(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+        if create:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=WAIT_S)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a lost last row costs one reading of a file
+            connection.execute(TABLE)
+        except sqlite3.OperationalError:  # the folder can be read only: take the file as it is, without a log beside it
+            connection.close()
+            return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            log.warning("the index of files %s cannot be used (%s); files are read instead", self.path, error)
+            if getattr(error, "sqlite_errorcode", None) in DAMAGED:
+                for suffix in ("", "-wal", "-shm"):
+                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def _rows(connection: sqlite3.Connection, paths: Sequence[bytes]) -> Iterator[tuple[bytes, int, int, int, int, bytes]]:
+    for start in range(0, len(paths), ASKED_AT_ONCE):
+        part = paths[start : start + ASKED_AT_ONCE]
+        yield from connection.execute(f"SELECT * FROM file WHERE path IN ({','.join('?' * len(part))})", part)
