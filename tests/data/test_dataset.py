@@ -121,3 +121,14 @@ def test_fingerprint_follows_what_a_model_sees():
     assert base != make(vectors={"text": Vectors(Ids(["b", "a"], name="item"), 2 * np.eye(2))}).fingerprint()
     assert base != make(neighbors={"image": sp.csr_array(np.ones((4, 4)))}).fingerprint()
     assert base != make(split=Split(met((0, 0), (0, 1)), make().split.valid)).fingerprint()
+
+
+def test_items_without_a_modality_leave_training_alone():
+    dropped = make().drop_without("text", np.array([0, 3]))
+    assert dropped.split.train.item.tolist() == [0, 0]
+    assert dropped.split.valid.pairs().tolist() == [5, 7]
+    assert dropped.test.pairs().tolist() == make().test.pairs().tolist()
+    assert dropped.notes == ("items without text dropped from training: 1, with 1 interactions",)
+    assert make().drop_without("text", np.arange(4)).notes == ()
+    with pytest.raises(ValueError, match="items that have 'text', got none"):
+        make().drop_without("text", np.array([3]))

@@ -5,7 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import HeteroData
 
-from graphrec.graph.neighbors import content_neighbors, item_features, item_modalities, knn_graph, largest
+from graphrec.config import ConfigError
+from graphrec.graph.neighbors import (
+    content_neighbors,
+    flagged_nodes,
+    item_features,
+    item_modalities,
+    knn_between,
+    knn_graph,
+    largest,
+    similar_nodes,
+)
 
 METRICS = ("cosine", "dot", "euclidean")
 
@@ -199,3 +209,95 @@ def test_item_features_of_edges_are_the_neighbourhoods():
     expected = np.zeros((5, 3))
     expected[[0, 2, 4]] = adjacency / np.sqrt(3)
     np.testing.assert_allclose(features, expected)
+
+
+def slow_knn_between(source, target, k, metric, excluded):
+    """Sorts the rows of the source for every row of the target, on the similarities within both together."""
+    similarity = dense_similarity(torch.cat([target, source]), metric).astype(np.float32)[: len(target), len(target) :]
+    edges = []
+    for node in range(len(target)):
+        others = [row for row in range(len(source)) if row != excluded[node]]
+        others.sort(key=lambda row, node=node: (-similarity[node, row], row))
+        edges += [(row, node, similarity[node, row]) for row in others[:k]]
+    return edges
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("block_size", [None, 1, 4])
+def test_knn_between_two_sets_equals_a_full_sort(metric, block_size):
+    source, target = random_vectors(17, 5), random_vectors(9, 5, seed=1)
+    excluded = [-1, 3, 3, -1, 16, 0, 5, -1, 2]
+    edge_index, similarity = knn_between(
+        source, target, 4, metric=metric, excluded=torch.tensor(excluded), block_size=block_size
+    )
+    expected = slow_knn_between(source, target, 4, metric, excluded)
+    assert edge_index.T.tolist() == [[row, node] for row, node, _ in expected]
+    np.testing.assert_allclose(similarity, [value for *_, value in expected], rtol=1e-6, atol=1e-6)
+    plain = slow_knn_between(source, target, 17, metric, [-1] * 9)
+    assert knn_between(source, target, 17, metric=metric)[0].T.tolist() == [[row, node] for row, node, _ in plain]
+
+
+def test_knn_between_explains_bad_input():
+    with pytest.raises(ValueError, match="vectors of equal length, got 2 and 3"):
+        knn_between(torch.ones(4, 2), torch.ones(4, 3), 1)
+    with pytest.raises(ValueError, match="expected 1 <= k <= 4, the number of rows, got k=5"):
+        knn_between(torch.ones(4, 2), torch.ones(9, 2), 5, excluded=torch.full((9,), -1))
+    with pytest.raises(ValueError, match="finite"):
+        knn_between(torch.ones(4, 1), torch.full((1, 1), torch.inf), 1)
+
+
+def test_nodes_given_one_vector_choose_but_are_not_chosen_and_zeros_do_neither():
+    x = random_vectors(8, 3)
+    x[[2, 5]] = x.mean(0)
+    x[7] = 0.0
+    constant = torch.tensor([row in (2, 5, 7) for row in range(8)])
+    edges, _ = similar_nodes(x, 2, constant=constant)
+    real = [0, 1, 3, 4, 6]
+    among = knn_graph(x[real], 2)[0]
+    expected = {(real[s], real[t]) for s, t in among.T.tolist()}
+    expected |= {(real[s], node) for node in (2, 5) for s, _ in knn_between(x[real], x[[2]], 2)[0].T.tolist()}
+    assert {*map(tuple, edges.T.tolist())} == expected
+    assert torch.equal(similar_nodes(x, 2, constant=torch.zeros(8, dtype=torch.bool))[0], knn_graph(x, 2)[0])
+
+
+def imputed_graph(flag, value):
+    """The text of item 4 is imputed."""
+    graph = content_graph()
+    graph["text"].x[2] = torch.as_tensor(value)
+    graph["text"].missing = torch.tensor([False, False, True])
+    graph["text"][flag] = graph["text"].missing.clone()
+    return graph
+
+
+def test_flags_are_false_where_nothing_was_imputed():
+    assert flagged_nodes(content_graph(), "text").tolist() == [False, False, False]
+    assert flagged_nodes(imputed_graph("constant", [0.0, 0.0]), "text", "constant").tolist() == [False, False, True]
+
+
+def test_constant_nodes_are_no_neighbors_in_closed_forms():
+    matrix = content_neighbors(imputed_graph("constant", [3.5, 3.5]), "text", k=10).toarray()
+    assert set(zip(*matrix.nonzero(), strict=True)) == {(1, 3), (3, 1), (1, 4)}
+    assert content_neighbors(imputed_graph("constant", [0.0, 0.0]), "text", k=10).nnz == 2
+
+
+def test_centring_ignores_imputed_vectors_and_leaves_an_imputed_mean_zero():
+    features = item_features(imputed_graph("constant", [3.5, 3.5]), "text", center=True)
+    np.testing.assert_allclose(features[[1, 3]], np.array([[-1, 1], [1, -1]]) / 2**0.5)
+    assert not features[[0, 2, 4]].any()
+
+
+def test_imputed_nodes_without_edges_are_described_by_nothing():
+    graph = imputed_graph("constant", [0.0, 0.0])
+    graph["text", "similar", "text"].edge_index = torch.tensor([[0, 1], [1, 0]])
+    features = item_features(graph, "text", source="edges").toarray()
+    np.testing.assert_allclose(features[[1, 3]], np.array([[1, 1, 0], [1, 1, 0]]) / 2**0.5)
+    assert not features[[0, 2, 4]].any()
+
+
+def test_tokens_are_refused_where_nothing_is_learned():
+    graph = imputed_graph("token", [0.0, 0.0])
+    for ask in (lambda: item_features(graph, "text"), lambda: content_neighbors(graph, "text", k=1)):
+        with pytest.raises(
+            ConfigError, match=r"got 1 tokens .* choose graph.missing: absent, drop, zero, mean, neighbors"
+        ):
+            ask()

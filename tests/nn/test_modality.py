@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from graphrec.nn.modality import ModalityRelation
+from graphrec.nn.modality import ModalityRelation, ModalityVectors
 from tests.reference.propagation import dense_matrix
 
 ITEMS, DIM, WIDTH = 6, 3, 4
@@ -92,3 +92,51 @@ def test_the_scale_of_a_vector_does_not_matter_and_graph_data_stay_out_of_the_st
     scaled.load_state_dict(module.state_dict())
     assert set(module.state_dict()) == {"projection.weight", "projection.bias"}
     torch.testing.assert_close(scaled(item).message, module(item).message)
+
+
+TOKEN = torch.tensor([False, True, False, False])  # the node of item 2
+
+
+def test_a_token_takes_the_place_of_the_vectors_it_stands_for():
+    x = vectors()
+    module = ModalityVectors(x, TOKEN)
+    with torch.no_grad():
+        module.token.copy_(torch.arange(4.0))
+    expected = x.clone()
+    expected[1] = torch.arange(4.0)
+    assert torch.equal(module(), expected)
+    module().sum().backward()
+    assert module.token.grad.tolist() == [1.0] * 4
+    for plain in (ModalityVectors(x), ModalityVectors(x, torch.zeros(4, dtype=torch.bool))):
+        assert torch.equal(plain(), x)
+        assert not list(plain.parameters())
+
+
+@pytest.mark.parametrize("num_hops", [1, 2])
+@pytest.mark.parametrize("use_id", [True, False])
+def test_a_token_reaches_its_own_item_and_no_other(num_hops, use_id):
+    x, item = vectors(), states()
+    kept = (EDGES != 2).all(0)
+    module = ModalityRelation(
+        EDGES[:, kept],
+        WEIGHT[kept],
+        ITEM_ID,
+        x,
+        num_items=ITEMS,
+        dim=DIM,
+        num_hops=num_hops,
+        use_id=use_id,
+        missing=TOKEN,
+        token=TOKEN,
+    )
+    with torch.no_grad():
+        module.vectors.token.normal_()
+    start = projected(module, x)
+    start[2] = module.projection(module.vectors.token)
+    matrix = dense_matrix(EDGES[:, kept], WEIGHT[kept], ITEMS, ITEMS).float()
+    expected = torch.linalg.matrix_power(matrix, num_hops) @ (start + (item if use_id else 0.0))
+    expected[2] += start[2]
+    out = module(item)
+    torch.testing.assert_close(out.message, expected)
+    torch.testing.assert_close(out.view, start)
+    assert module.present.tolist() == [True, False, False, True, False, True]
