@@ -88,13 +88,14 @@ def list_data(root: Root = None) -> None:
 def show_data(name: Name) -> None:
     """Shows the card of a data set: what it is, its licence, where it comes from, and how it is prepared."""
     from rich.table import Table
+    from rich.text import Text
 
     from graphrec.data.cards import load_card
 
     table = Table(show_header=False)
     for key, value in _rows(load_card(name)):
-        table.add_row(key, value)
-    OUT.print(table, markup=False)
+        table.add_row(key, Text(value))  # brackets in a card are no markup
+    OUT.print(table)
 
 
 @data_app.command("verify")

@@ -27,6 +27,10 @@ READERS: dict[str, Callable[..., Dataset]] = {
     "movielens-100k": read_movielens_100k,
     "prepared": read_prepared,
 }
+Reader = Annotated[
+    MMRecOptions | LightGCNOptions | MovieLensOptions | PreparedOptions,
+    Field(discriminator="kind"),
+]
 UNVERIFIED = "unverified"
 GIVEN = "given"
 VARIANT_SEPARATOR = ":"
@@ -176,7 +180,7 @@ class DatasetCard(Config):
     licence: str = "not stated"
     sources: tuple[str, ...] = ()
     citation: str = ""
-    reader: Annotated[MMRecOptions | LightGCNOptions | MovieLensOptions, Field(discriminator="kind")] | None = None
+    reader: Reader | None = None
     downloads: tuple[Download, ...] = ()
     raw: RawOptions | None = None
     variants: Variants | None = None

@@ -35,12 +35,12 @@ def load_dataset(
     """Loads a data set by name or from a path.
 
     Args:
-        source: A name with a card, such as ``"amazon-baby"`` or ``"amazon-2014:Baby"``, read as ``prepare_dataset`` left
-            it under the root, or as the card's reader finds it there; ``"synthetic"`` or ``"synthetic:200"`` for the embedded
-            catalogue with about that many interactions; a folder with a ``dataset.yaml`` card, or such a card, its
-            files beside it; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``, perhaps ``rating``
-            (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and ``split`` (0, 1, 2
-            or train, valid, test), else split 8:1:1 per user, seed 0.
+        source: A name with a card, such as ``"amazon-baby"`` or ``"amazon-2014:Baby"``, in the form that
+            ``prepare_dataset`` wrote under the root, else as the card says; ``"synthetic"`` or ``"synthetic:200"`` for
+            the embedded catalogue with about that many interactions; a folder with a ``dataset.yaml`` card, or such a
+            card, its files beside it; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``, perhaps
+            ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and
+            ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
         root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
         features: The modalities whose vectors are read, those a card calls optional included; by default all others.
         drop_unseen: Whether valid and test interactions with ids that training never saw are dropped, which labels
