@@ -14,6 +14,7 @@ from pydantic import Field
 
 from graphrec.config import Config
 from graphrec.features.encoder import UnreadableError
+from graphrec.features.pictures import open_picture, upright_rgb
 from graphrec.runtime import track
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def image_statistics(image: Image) -> NDArray[np.float32]:
     """Returns what is measured of one picture: its colours, edges and thumbnail ``(num_statistics,)``."""
     from PIL import Image
 
-    small = _rgb(image).resize((SIDE, SIDE), Image.Resampling.BOX)
+    small = upright_rgb(image).resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.concatenate([_colours(small), _edges(small), _thumbnail(small)])
 
 
@@ -139,35 +140,10 @@ def _thumbnail(image: Image) -> NDArray[np.float32]:
     return np.asarray(small, dtype=np.float32).ravel() / np.float32(255)
 
 
-def _rgb(image: Image) -> Image:
-    from PIL import Image, ImageOps
-
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("I;16", "I;16B", "I;16L", "I", "F"):  # convert() would cut off above 255
-        upright = _eight_bits(upright)
-    if not (upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info):
-        return upright.convert("RGB")
-    clear = upright.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-
-
-def _eight_bits(image: Image) -> Image:
-    from PIL import Image
-
-    values = np.asarray(image, dtype=np.float64)
-    low, high = float(values.min()), float(values.max())
-    return Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
-
-
 def _open(value: Any) -> Image:
     from PIL import Image
 
-    if isinstance(value, Image.Image):
-        return value
-    with Image.open(value) as image:
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # lets a JPEG be decoded at a fraction of its size
-        image.load()
-        return image
+    return value if isinstance(value, Image.Image) else open_picture(value, side=2 * SIDE, draft_above=0)
 
 
 def _key(value: Any) -> Any:
