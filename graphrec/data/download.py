@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import requests
 
 log = logger(__name__)
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # what may be lost of an answer that is cut
 TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
 MAX_PAUSE = 30.0
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be another one a little later
@@ -175,16 +175,17 @@ class _Resuming:
                 raise
             except (Unreachable, Timeout, ChunkedEncodingError, _CutError) as error:
                 failures = 1 if self._size() > before else failures + 1
-                self._wait(url, failures, error)
+                cut = isinstance(error, ChunkedEncodingError)
+                self._wait(url, failures, "the connection was cut" if cut else str(error))
 
-    def _wait(self, url: str, failures: int, error: Exception) -> None:
+    def _wait(self, url: str, failures: int, reason: str) -> None:
         if failures > self.retries:
             raise DownloadError(
-                f"cannot download {url}: {error}; {_readable(self._size())} of it are kept in {str(self.part)!r}, and "
+                f"cannot download {url}: {reason}; {_readable(self._size())} of it are kept in {str(self.part)!r}, and "
                 "the same command goes on from there"
             ) from None
         pause = min(self.pause * 2 ** (failures - 1), MAX_PAUSE)
-        log.warning("%s: %s; trying again in %.0f s", url, error, pause)
+        log.warning("%s: %s; trying again in %.0f s", url, reason, pause)
         time.sleep(pause)
 
     def _request(self, session: requests.Session, url: str, advance: _Advance) -> None:

@@ -1,0 +1,175 @@
+import errno
+import hashlib
+import json
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from graphrec.data.download import DownloadError, check_hash, download
+from tests.reference.server import Site, serve
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+MEGABYTE = 1 << 20
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def site():
+    with serve(Site({"/a.bin": CONTENT})) as running:
+        yield running
+
+
+def get(site, path, **options):
+    return download(f"{site.url}/a.bin", path, **({"pause": 0.001} | options))
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_arrives_whole_and_is_fetched_once(site, tmp_path):
+    path = tmp_path / "sub" / "a.bin"
+    assert get(site, path, sha256=SHA256) == path
+    assert path.read_bytes() == CONTENT
+    assert get(site, path, sha256=SHA256) == path
+    assert site.wanted == [None]
+    assert site.asked[0]["Accept-Encoding"] == "identity"
+    assert left(path.parent) == ["a.bin"]
+
+
+def test_a_wrong_checksum_keeps_nothing_and_says_both(site, tmp_path):
+    with pytest.raises(ValueError) as error:
+        get(site, tmp_path / "a.bin", sha256="0" * 64)
+    assert "0" * 64 in str(error.value)
+    assert SHA256 in str(error.value)
+    assert "put its SHA-256 into the data set's card" in str(error.value)
+    assert left(tmp_path) == []
+
+
+def test_a_wrong_file_that_is_there_is_neither_used_nor_overwritten(site, tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=f"expected the SHA-256 {SHA256} of .*a.bin', got {'[0-9a-f]' * 64}"):
+        get(site, tmp_path / "a.bin", sha256=SHA256)
+    assert (tmp_path / "a.bin").read_bytes() == b"mine"
+    assert site.asked == []
+
+
+def test_a_cut_connection_is_continued_where_it_stopped(site, tmp_path):
+    site.cuts = [MEGABYTE, MEGABYTE // 2]
+    path = get(site, tmp_path / "a.bin", sha256=SHA256)
+    assert path.read_bytes() == CONTENT
+    assert site.wanted == [None, f"bytes={MEGABYTE}-", f"bytes={MEGABYTE * 3 // 2}-"]
+    tag = f'"{SHA256[:8]}"'
+    assert [headers.get("If-Range") for headers in site.asked] == [None, tag, tag]
+
+
+def test_a_later_call_goes_on_with_what_an_earlier_one_left(site, tmp_path):
+    site.cuts = [MEGABYTE]
+    with pytest.raises(DownloadError, match=r"1\.0 MB of it are kept in .*a\.bin\.part'"):
+        get(site, tmp_path / "a.bin", retries=0)
+    assert left(tmp_path) == ["a.bin.part", "a.bin.part.json"]
+    assert json.loads((tmp_path / "a.bin.part.json").read_text())["length"] == len(CONTENT)
+    assert get(site, tmp_path / "a.bin").read_bytes() == CONTENT
+    assert site.wanted == [None, f"bytes={MEGABYTE}-"]
+    assert left(tmp_path) == ["a.bin"]
+
+
+def test_a_part_that_is_complete_is_not_asked_for_again(site, tmp_path):
+    note = {"url": f"{site.url}/a.bin", "etag": '"x"', "modified": None, "length": len(CONTENT)}
+    (tmp_path / "a.bin.part").write_bytes(CONTENT)
+    (tmp_path / "a.bin.part.json").write_text(json.dumps(note))
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.asked == []
+
+
+def test_a_server_without_ranges_starts_anew(site, tmp_path):
+    site.ranges, site.cuts = False, [MEGABYTE]
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.wanted == [None, f"bytes={MEGABYTE}-"]
+
+
+def test_a_file_that_changed_meanwhile_starts_anew(site, tmp_path):
+    site.cuts = [MEGABYTE]
+    with pytest.raises(DownloadError):
+        get(site, tmp_path / "a.bin", retries=0)
+    site.files["/a.bin"] = CONTENT[::-1]
+    assert get(site, tmp_path / "a.bin").read_bytes() == CONTENT[::-1]
+    assert site.wanted == [None, f"bytes={MEGABYTE}-"]
+
+
+def test_a_part_longer_than_a_shorter_new_file_starts_anew(site, tmp_path):
+    note = {"url": f"{site.url}/a.bin", "etag": None, "modified": "yesterday", "length": None}
+    (tmp_path / "a.bin.part").write_bytes(CONTENT * 2)
+    (tmp_path / "a.bin.part.json").write_text(json.dumps(note))
+    site.tags = False
+    site.files["/a.bin"] = CONTENT[:10]
+    assert get(site, tmp_path / "a.bin").read_bytes() == CONTENT[:10]
+
+
+@pytest.mark.parametrize("change", [{"tags": False}, {"lengths": False}])
+def test_servers_that_say_little_of_their_files_still_serve_them(site, tmp_path, change):
+    for key, value in change.items():
+        setattr(site, key, value)
+    site.cuts = [MEGABYTE] if site.lengths else []
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.wanted == [None] * (2 if site.lengths else 1)  # without a tag nothing says that the rest fits
+
+
+@pytest.mark.parametrize("damage", ["not json", '{"url": 1}', None])
+def test_a_part_without_a_sound_note_is_thrown_away(site, tmp_path, damage):
+    (tmp_path / "a.bin.part").write_bytes(b"something else")
+    if damage is not None:
+        (tmp_path / "a.bin.part.json").write_text(damage)
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.wanted == [None]
+
+
+def test_busy_servers_are_asked_again_and_refusals_are_explained(site, tmp_path):
+    site.statuses = [503, 429]
+    assert get(site, tmp_path / "a.bin").read_bytes() == CONTENT
+    assert len(site.asked) == 3
+    with pytest.raises(DownloadError, match=r"answered 404 Not Found; fetch 'b\.bin' by hand and name its folder with"):
+        download(f"{site.url}/b.bin", tmp_path / "b.bin")
+    site.statuses = [500] * 9
+    with pytest.raises(DownloadError, match="answered 500"):
+        get(site, tmp_path / "c.bin", retries=2)
+    assert len(site.asked) == 7
+
+
+def test_a_web_page_is_no_data(site, tmp_path):
+    site.kind = "text/html; charset=utf-8"
+    with pytest.raises(DownloadError, match="got a web page"):
+        get(site, tmp_path / "a.bin")
+    assert left(tmp_path) == []
+
+
+def test_a_disk_without_room_is_found_out_before(site, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(9, 8, 1_000))
+    with pytest.raises(OSError, match=r"expected 3\.0 MB free in .*, got 1\.0 kB") as error:
+        get(site, tmp_path / "a.bin")
+    assert error.value.errno == errno.ENOSPC
+    assert "a.bin" not in left(tmp_path)
+
+
+def test_nobody_there_is_said_after_the_tries(tmp_path):
+    with serve(Site({})) as site:
+        url = site.url
+    with pytest.raises(DownloadError, match=r"cannot download http://.* the same command goes on from there"):
+        download(f"{url}/a.bin", tmp_path / "a.bin", retries=1, pause=0.001)
+
+
+def test_file_addresses_are_copied(tmp_path):
+    source = tmp_path / "there is.bin"
+    source.write_bytes(CONTENT)
+    path = download(source.as_uri(), tmp_path / "here" / "a.bin", sha256=SHA256)
+    assert path.read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match=r"no file .*none\.bin"):
+        download((tmp_path / "none.bin").as_uri(), tmp_path / "b.bin")
+
+
+def test_hashes_are_compared_and_returned(tmp_path):
+    (tmp_path / "a").write_bytes(CONTENT)
+    assert check_hash(tmp_path / "a", None) == check_hash(tmp_path / "a", SHA256) == SHA256
