@@ -111,6 +111,20 @@ class Collector:
         """Returns what is known about an item so far."""
         return self._content.get(item, {})
 
+    def drop_later(self, path: Path) -> None:
+        """Drops events of a later part of the split whose user and item met in an earlier part, and counts them."""
+        split = np.frombuffer(self._split or b"", dtype=np.int8)
+        user, item = (np.frombuffer(codes, dtype=np.int32).astype(np.int64) for codes in self._codes)
+        pair = user * len(self.items) + item
+        keep = np.ones(len(self), dtype=bool)
+        for part in (VALID, TEST) if len(split) else ():
+            later = split == part
+            keep[later] = ~np.isin(pair[later], pair[split < part])
+        dropped = len(self) - int(keep.sum())
+        if dropped:
+            self.skips.counts[f"{path.name}: met in an earlier part"] = dropped
+            self._keep(keep)
+
     def finish(self, path: Path, vectors: Mapping[str, NDArray[Any]] | None = None) -> RawData:
         """Returns what was found.
 
@@ -137,6 +151,16 @@ class Collector:
             vectors={name: Vectors(_row_ids(items, len(values)), values) for name, values in (vectors or {}).items()},
             skipped=skipped,
         )
+
+    def _keep(self, rows: NDArray[np.bool_]) -> None:
+        chosen = tuple(array("i", np.frombuffer(codes, dtype=np.int32)[rows].tobytes()) for codes in self._codes)
+        self._codes = (chosen[0], chosen[1])
+        if self._rating is not None:
+            self._rating = array("d", np.frombuffer(self._rating, dtype=np.float64)[rows].tobytes())
+        if self._time is not None:
+            self._time = array("d", np.frombuffer(self._time, dtype=np.float64)[rows].tobytes())
+        if self._split is not None:
+            self._split = array("b", np.frombuffer(self._split, dtype=np.int8)[rows].tobytes())
 
     def _append(self, user: str, item: str, rating: float, time: float, split: int) -> None:
         self._codes[0].append(self.users.setdefault(user, len(self.users)))

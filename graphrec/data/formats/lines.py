@@ -38,7 +38,8 @@ class Skips:
     def report(self) -> dict[str, int]:
         """Logs a warning for every reason, with the number of the first line, and returns the counts."""
         for key, count in self.counts.items():
-            log.warning("%s: skipped %d, the first at line %d", key, count, self._first[key])
+            where = f", the first at line {self._first[key]}" if self._first.get(key) else ""
+            log.warning("%s: skipped %d%s", key, count, where)
         return dict(self.counts)
 
 
@@ -78,7 +79,7 @@ class Batch:
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """Returns a raw file of that name, plain or as ``.gz``, in the folder or, unpacked, in one folder below.
+    """Returns a raw file of that name, plain or as ``.gz``, in the folder or, unpacked, up to two below.
 
     Raises:
         FileNotFoundError: If there is none; the message lists what the folder holds.
@@ -195,7 +196,7 @@ def _find(folder: Path, name: str) -> Path | None:
     for candidate in dict.fromkeys((name, plain, f"{plain}.gz")):
         if (folder / candidate).is_file():
             return folder / candidate
-        below = sorted(path for path in folder.glob(f"*/{candidate}") if path.is_file())
+        below = [path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{candidate}") if path.is_file()]
         if len(below) > 1:
             raise ValueError(
                 f"expected one file {candidate!r} below {str(folder)!r}, got {_some(list(map(str, below)))}"

@@ -44,7 +44,8 @@ def read_mind(folder: Path, options: MindOptions) -> RawData:
 
     Only clicks (``N123-1``) are events. A user's history was clicked before the first impression, in its order but
     without times: its clicks are dated one second apart before that impression, and are training events. A click that
-    both a history and an impression have stands twice.
+    both a history and an impression have stands twice; one of a later part on news that the user had clicked in an
+    earlier one is left out and counted.
 
     Args:
         folder: The folder of the raw files.
@@ -65,6 +66,8 @@ def read_mind(folder: Path, options: MindOptions) -> RawData:
         reader.read(path, PARTS[part])
     if options.history == "before":
         reader.add_histories()
+    if options.split == "given":
+        collector.drop_later(folder / "behaviors.tsv")
     for place in options.parts.values():
         _read_news(find_file(folder, f"{place}/news.tsv"), collector)
     return collector.finish(next(iter(behaviours.values()), folder))
