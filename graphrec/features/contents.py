@@ -66,22 +66,26 @@ def identify(
         _require(kind, value)
     if kind == "text":
         return Contents([hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest() for value in values])
-    files = {at: absolute(value) for at, value in enumerate(values) if _is_path(value)}
-    found = _identify_files(dict.fromkeys(files.values()), index, pool, advance)
+    files = [absolute(value) if _is_path(value) else None for value in values]
+    found = _identify_files(dict.fromkeys(path for path in files if path is not None), index, pool, advance)
     contents = Contents([None] * len(values))
-    for at, value in enumerate(values):
-        if at not in files:
-            contents.keys[at] = hash_image(value)
-        elif isinstance(known := found[files[at]], str):
+    for at, path in enumerate(files):
+        if path is None:
+            contents.keys[at] = hash_image(values[at])
+        elif isinstance(known := found[path], str):
             contents.reasons[at] = known
         else:
-            contents.stamps[files[at]], contents.keys[at] = known
+            contents.stamps[path], contents.keys[at] = known
     return contents
 
 
 def absolute(value: str | os.PathLike[str]) -> bytes:
     """Returns the absolute path of a file as the system knows it, whose name need not be UTF-8."""
-    return os.fsencode(os.path.abspath(value))  # noqa: PTH100 - many paths
+    path = os.path.abspath(value)  # noqa: PTH100 - many paths
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:  # no file can be called so
+        return path.encode("utf-8", "surrogatepass")
 
 
 def hash_image(image: Image) -> bytes:
@@ -125,8 +129,10 @@ def _identify_files(
 def _stamp(path: bytes) -> Stamp | str:
     try:
         status = os.stat(path)  # noqa: PTH116 - bytes
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+    except OSError as error:
         return reason_of(error)
+    except ValueError:
+        return "no such file: its path holds a null byte"
     if not stat.S_ISREG(status.st_mode):
         return "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
     return Stamp.of(status)

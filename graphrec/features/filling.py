@@ -8,20 +8,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from filelock import BaseFileLock, Timeout
 from numpy.typing import NDArray
 
 from graphrec.features.batches import Forward, Unread, read_ahead, read_value
 from graphrec.features.contents import Contents
 from graphrec.features.encoder import Kind, Tower
+from graphrec.features.locks import lock_of, unlock
 from graphrec.features.shards import Failure, key_array, shard_name, write_shard
 from graphrec.features.shelf import Shelf, View
 from graphrec.runtime import progress
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 SHARD_SIZES: dict[Kind, int] = {"text": 1024, "image": 512, "audio": 256, "video": 64}  # what a kill costs at most
 DECODERS: dict[Kind, tuple[str, ...]] = {
@@ -105,6 +104,7 @@ class Filling:
             self.shelf.create()
             with progress(description, sum(len(chunk.keys) for chunk in chunks)) as advance:
                 self._fill(chunks, advance)
+            self.shelf.sweep()
             self._look()
         self.shelf.touch()
 
@@ -160,23 +160,28 @@ class Filling:
         self, chunks: Sequence[Chunk], advance: Callable[[int], None], busy: list[Chunk] | None, locks: ExitStack
     ) -> Iterator[Chunk]:
         """Yields the chunks that are to be done here, each under its lock."""
-        from filelock import Timeout
-
         for chunk in chunks:
-            lock = self.shelf.lock(chunk.name)
+            lock = lock_of(self.shelf.path_of(chunk.name))
             try:
                 lock.acquire(timeout=-1 if busy is None else 0)
             except Timeout:
                 if busy is not None:
                     busy.append(chunk)
                 continue
-            if self.shelf.readable(self.shelf.path_of(chunk.name)):  # another process was faster
-                lock.release()
+            if self._is_done_elsewhere(chunk):
+                unlock(lock)
                 advance(len(chunk.keys))
                 continue
             locks.callback(lock.release)
             self.locks[chunk.name] = lock
             yield chunk
+
+    def _is_done_elsewhere(self, chunk: Chunk) -> bool:
+        """Tells whether another process wrote the shard since the view was taken; an older one holds failures only."""
+        path = self.shelf.path_of(chunk.name)
+        shard = self.shelf.readable(path) if path.exists() else None
+        known = next((old.metadata for old in self.view.shards if old.path == path), None)
+        return shard is not None and shard.metadata != known
 
     def _batches(self, chunk: Chunk) -> Iterator[list[bytes]]:
         """Yields the batches of a chunk, values of like size together."""
@@ -205,7 +210,7 @@ class Filling:
             write_shard(self.shelf.folder, chunk.vectors, chunk.failures, dim=manifest.dim, dtype=manifest.dtype)
         self.failures.update(chunk.failures)
         chunk.vectors.clear()
-        self.shelf.unlock(self.locks.pop(chunk.name))
+        unlock(self.locks.pop(chunk.name))
 
 
 def _version(name: str) -> str:

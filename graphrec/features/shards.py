@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graphrec.features.locks import SUFFIX, TEMPORARY
+
 DType = Literal["float32", "float16"]
 Keys = NDArray[np.uint8]
 KEY_BYTES = 32  # of a SHA-256
-SUFFIX, TEMPORARY, LOCK = ".safetensors", ".tmp", ".lock"
 LAYOUT: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "U8": np.dtype("u1")}
 
 
@@ -50,7 +51,7 @@ class Failure:
     decoder: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
     """An opened shard.
 

@@ -9,18 +9,16 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphrec.config import Config
 from graphrec.features.encoder import Kind, Tower
-from graphrec.features.shards import LOCK, SUFFIX, DType, Failure, Keys, Shard, ShardError, write_atomically
+from graphrec.features.locks import SUFFIX, leftovers, lock_of, remove, unlock
+from graphrec.features.shards import DType, Failure, Keys, Shard, ShardError, write_atomically
 from graphrec.runtime import logger
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 log = logger(__name__)
 MANIFEST = "manifest.json"
@@ -156,15 +154,20 @@ class Shelf:
         path = self.folder / MANIFEST
         if path.is_file():
             return
-        with self.lock(MANIFEST) as lock:
+        with lock_of(path) as lock:
             if not path.is_file():
                 write_atomically(path, (self.manifest.model_dump_json(indent=2) + "\n").encode())
-            self.unlock(lock)
+            unlock(lock)
 
     def touch(self) -> None:
         """Notes that the shelf was used, in the time of its manifest; not where it can be read only."""
         with contextlib.suppress(OSError):
             os.utime(self.folder / MANIFEST)
+
+    def sweep(self) -> None:
+        """Removes what killed processes left behind."""
+        for path in leftovers(self.folder):
+            remove(path)
 
     def view(self) -> View:
         """Returns what is there now; damaged shards are left out with a warning."""
@@ -194,22 +197,6 @@ class Shelf:
     def path_of(self, name: str) -> Path:
         """Returns where the shard of that name lies, or would."""
         return self.folder / f"{name}{SUFFIX}"
-
-    def lock_path(self, name: str) -> Path:
-        """Returns the file by which one process at a time writes the shard of that name."""
-        return self.folder / f"{name}{LOCK}"
-
-    def lock(self, name: str) -> BaseFileLock:
-        """Returns the lock of a shard; the system releases it when its process dies."""
-        from filelock import FileLock
-
-        return FileLock(self.lock_path(name), thread_local=False)
-
-    def unlock(self, lock: BaseFileLock) -> None:
-        """Gives a lock back and removes its file: whoever opened it before looks for the shard next, and finds it."""
-        with contextlib.suppress(OSError):  # Windows keeps a file that is open
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _prefix(keys: Keys) -> NDArray[np.uint64]:

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from graphrec.features.encoder import Tower
 from graphrec.features.file_index import FileIndex
-from graphrec.features.shards import LOCK, SUFFIX, TEMPORARY, DType, Shard, ShardError
+from graphrec.features.locks import SUFFIX, is_held, leftovers, remove
+from graphrec.features.shards import DType, Shard, ShardError
 from graphrec.features.shelf import MANIFEST, Manifest, Shelf
 from graphrec.runtime import cache_root
 
@@ -135,7 +134,10 @@ class Store:
         if dry_run:
             return cleaning
         for path in paths:
-            _remove(path)
+            remove(path)
+        for folder in {path.parent for path in paths}:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
         return replace(cleaning, forgotten=self.index.prune())
 
     def _folders(self) -> list[Path]:
@@ -203,7 +205,7 @@ def _problem(shelf: Shelf, path: Path) -> Problem | None:
 def _everything(folder: Path) -> list[Path]:
     """Returns all files of a shelf, or none while something is being written to it."""
     paths = _own(folder)
-    return [] if any(_held(path) for path in paths if path.suffix == LOCK) else paths
+    return [] if any(is_held(path) for path in paths) else paths
 
 
 def _useless(folder: Path) -> list[Path]:
@@ -211,9 +213,8 @@ def _useless(folder: Path) -> list[Path]:
     shelf = _shelf(folder)
     if isinstance(shelf, Problem):  # whose its shards are cannot be told any more
         return _everything(folder)
-    leftovers = [path for path in _own(folder) if path.suffix in (TEMPORARY, LOCK) and not _held(_lock_of(path))]
     damaged = [path for path in _shard_paths(folder) if _problem(shelf, path)]
-    return leftovers + damaged + _covered([shard for shard in shelf.view().shards if shard.path not in damaged])
+    return leftovers(folder) + damaged + _covered([shard for shard in shelf.view().shards if shard.path not in damaged])
 
 
 def _covered(shards: Sequence[Shard]) -> list[Path]:
@@ -230,30 +231,6 @@ def _covered(shards: Sequence[Shard]) -> list[Path]:
             for key in keys:
                 holders[key] -= 1
     return covered
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(LOCK).removesuffix(TEMPORARY).removesuffix(SUFFIX) + LOCK)
-
-
-def _held(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _remove(path: Path) -> None:
-    """Removes a file unless it is being written now, and its folder with the last one."""
-    lock = FileLock(_lock_of(path), timeout=0)
-    with contextlib.suppress(Timeout), lock:
-        path.unlink(missing_ok=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it is not empty
-        path.parent.rmdir()
 
 
 def _require_names(names: Sequence[str], entries: Sequence[Entry]) -> None:
