@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from graphrec.runtime import logger
 
@@ -73,7 +73,7 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> Path:
             it holds a link or a device, or if its files are larger than the limit.
     """
     state = {"archive": archive.name, "size": archive.stat().st_size, "modified": archive.stat().st_mtime_ns}
-    if folder.is_dir() and _state(folder) in (None, state):
+    if folder.is_dir() and unpacked(folder) in (None, state):
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -87,17 +87,17 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> Path:
     return folder
 
 
-def _state(folder: Path) -> dict[str, object] | None:
-    """Returns what was unpacked into a folder, None where it was filled by someone else."""
+def unpacked(folder: Path) -> dict[str, Any] | None:
+    """Returns the name, size and time of the archive that ``unpack`` filled a folder from; None if it did not."""
     try:
         return dict(json.loads((folder / MARKER).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        return {}
+        return {"size": 0}  # damaged: to be done again
 
 
-def _replace(made: Path, folder: Path, state: dict[str, object]) -> None:
+def _replace(made: Path, folder: Path, state: dict[str, Any]) -> None:
     (made / MARKER).write_text(json.dumps(state), encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)

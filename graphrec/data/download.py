@@ -64,7 +64,7 @@ def download(url: str, path: Path, *, sha256: str | None = None, retries: int = 
     except ValueError as error:
         raise ValueError(
             f"{error} It came from {url}, and nothing was kept: try again; if its publisher has replaced the file, "
-            "check the new one and put its SHA-256 into the data set's card"
+            "check the new one and put its SHA-256 into the data set's card, or take its line out of pins.json"
         ) from None
     return path
 

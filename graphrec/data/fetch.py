@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphrec.data.archive import unpack
+from graphrec.data.archive import unpack, unpacked
 from graphrec.data.cards import UNVERIFIED, DatasetCard, Download
 from graphrec.data.download import check_hash, download
 from graphrec.runtime import logger
@@ -92,6 +92,10 @@ def _collect(card: DatasetCard, raw: Path, source: Path | None, optional: bool) 
     pins, files, archives = _read_pins(raw), [], []
     for entry in card.downloads:
         expected = pins.get(entry.file) if entry.sha256 == UNVERIFIED else entry.sha256
+        kept = _kept(entry, raw, source, pins.get(entry.file))
+        if kept is not None:
+            files.append(kept)
+            continue
         found = _have(card, entry, raw, source, expected, optional)
         if found is None:
             continue
@@ -103,6 +107,16 @@ def _collect(card: DatasetCard, raw: Path, source: Path | None, optional: bool) 
             unpack(path, raw / _stem(entry.file))
             archives.append(path)
     return RawFiles(_descend(raw, archives), tuple(files))
+
+
+def _kept(entry: Download, raw: Path, source: Path | None, pin: str | None) -> SourceFile | None:
+    """Returns what is known of an archive that was removed after its files had been unpacked."""
+    if pin is None or not entry.extract or entry.sha256 not in (UNVERIFIED, pin):
+        return None
+    if (raw / entry.file).exists() or (source is not None and (source / entry.file).exists()):
+        return None
+    state = unpacked(raw / _stem(entry.file))
+    return None if state is None else SourceFile(entry.file, int(state["size"]), pin, entry.url)
 
 
 def _have(
@@ -140,7 +154,8 @@ def _link(source: Path, path: Path) -> None:
 
 
 def _holds_downloads(card: DatasetCard, folder: Path) -> bool:
-    return any((folder / entry.file).is_file() for entry in card.downloads)
+    pins = _read_pins(folder)
+    return any(entry.file in pins or (folder / entry.file).is_file() for entry in card.downloads)
 
 
 def _holds_unpacked(card: DatasetCard, folder: Path) -> bool:

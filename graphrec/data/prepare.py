@@ -32,7 +32,7 @@ from graphrec.data.fetch import RawFiles, fetch, instructions
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.data.prepared import write_prepared
 from graphrec.data.raw import RawData
-from graphrec.data.sources import from_dataframe
+from graphrec.data.sources import CARD_SUFFIXES, from_dataframe
 from graphrec.data.splits import TEST, TRAIN, VALID, hold_out_valid
 from graphrec.runtime import data_root, logger, working
 
@@ -68,7 +68,8 @@ def prepare_dataset(
     folder that was made from the same files in the same way is left alone.
 
     Args:
-        name: A name with a card, ``NAME:VARIANT`` where it has variants, such as ``"amazon-2014:Baby"``.
+        name: A name with a card, ``NAME:VARIANT`` where it has variants, such as ``"amazon-2014:Baby"``; or the path of
+            a card of your own.
         root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
         source: A folder that holds the raw files, packed or unpacked; what is there is not downloaded.
         recipe: What differs from the card's recipe, see ``Recipe``: ``threshold``, ``k_core``, ``split``, ``seed``.
@@ -86,7 +87,7 @@ def prepare_dataset(
         ValueError: If files are not those of the card, cannot be parsed, or leave nothing to split; or if the folder
             was prepared in another way.
     """
-    card = load_card(name)
+    card = load_card(Path(name) if Path(name).suffix in CARD_SUFFIXES else name)
     card = card.choose() if card.variants is not None else card
     folder = data_root(root) / card.name
     chosen = Recipe.parse(merge(card.prepare.model_dump(), recipe or {}), where="recipe")
