@@ -143,18 +143,29 @@ class CategoricalEncoder(Config):
 
 
 class NumericEncoder(Config):
-    """Standardised numbers: every column at mean 0 and spread 1; a constant column is 0.
+    r"""Standardised numbers: every column at mean 0 and spread 1; a constant column is 0.
 
-    Mean and spread are learned from the values that are encoded. Rows are not brought to unit length, so the cosine of
-    two rows of a single column is the agreement of their signs: above or below the mean.
+    Mean and spread are learned from the values that are encoded, so the vectors of two calls are not comparable. Rows
+    are not brought to unit length, and the cosine of two rows of a single column only says whether both lie on the same
+    side of the mean. Where neighbours by cosine are wanted, as of ages, ``waves`` write a number :math:`z` as cosines
+    and sines instead, at frequencies :math:`\omega` that are quantiles of a normal distribution, so that near numbers
+    have a high cosine:
+
+    .. math:: \langle v(z), v(w) \rangle = \operatorname{mean}_\omega \cos(\omega (z - w)) \approx \exp(-(z - w)^2 / 2)
+
+    Paper: Rahimi and Recht, `"Random Features for Large-Scale Kernel Machines"
+    <https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines>`_, 2007. Differs from the paper:
+    the frequencies are not drawn.
 
     Args:
-        dim: The most columns that are accepted.
+        dim: The longest vector that is accepted.
         log: Whether ``sign(x) log(1 + |x|)`` is standardised instead of ``x``, for skewed numbers such as prices.
+        waves: The frequencies per column; 0 for the standardised number itself. Rows then have unit length.
     """
 
     dim: int = Field(default=64, ge=1)
     log: bool = False
+    waves: int = Field(default=0, ge=0)
 
     @property
     def name(self) -> str:
@@ -162,15 +173,15 @@ class NumericEncoder(Config):
         return _name("numeric", self)
 
     def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
-        """Returns the standardised numbers ``(len(values), num_columns)``.
+        """Returns the standardised numbers ``(len(values), num_columns)``, or ``2 * waves`` entries per column.
 
         Args:
             values: Numbers or texts of them, or lists of these, one entry per column; an absent entry (``None`` or NaN)
-                of a list takes the mean of its column.
+                of a list is 0, the mean of its column, and has no waves.
 
         Raises:
             UnreadableError: If values are no finite numbers, or have another number of columns than the first.
-            ValueError: If there are no values, or more columns than ``dim``.
+            ValueError: If there are no values, or ``dim`` is too small for their columns.
         """
         rows = _each(values, _numbers, "numbers")
         wrong = {
@@ -180,10 +191,11 @@ class NumericEncoder(Config):
         }
         if wrong:
             raise UnreadableError(wrong)
-        if not 1 <= len(rows[0]) <= self.dim:
-            raise ValueError(f"expected 1 to {self.dim} numbers per value, got {len(rows[0])}; raise dim")
+        if (needed := len(rows[0]) * max(2 * self.waves, 1)) > self.dim:
+            raise ValueError(f"expected vectors of at most dim={self.dim}, got {len(rows[0])} column(s): dim={needed}")
         numbers = np.array(rows)
-        return _standardised(np.sign(numbers) * np.log1p(np.abs(numbers)) if self.log else numbers).astype(np.float32)
+        standard = _standardised(np.sign(numbers) * np.log1p(np.abs(numbers)) if self.log else numbers)
+        return (_waves(standard, ~np.isnan(numbers), self.waves) if self.waves else standard).astype(np.float32)
 
 
 def _name(kind: str, settings: Config) -> str:
@@ -266,3 +278,13 @@ def _standardised(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = np.where(absent, 0, scaled - scaled.sum(axis=0) / count)
     spread = np.sqrt((centred**2).sum(axis=0) / count)
     return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12)
+
+
+def _waves(standard: NDArray[np.float64], present: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+    """Returns the cosines and sines of present entries as unit rows ``(num_rows, 2 * count * num_columns)``."""
+    from scipy.special import ndtri
+
+    frequencies = ndtri(0.5 + (np.arange(count) + 0.5) / (2 * count))  # of half a normal distribution: cosines are even
+    angles = standard[:, :, None] * frequencies
+    waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=2) * present[:, :, None]
+    return waves.reshape(len(standard), -1) / np.sqrt(count * present.sum(axis=1, keepdims=True))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Samples: TypeAlias = NDArray[np.float32]
 BLOCK = 65_536  # frames decoded at a time: what bounds the memory, however long the track
+LONGEST = 2**40  # frames; more than this stands in the headers of recordings of unknown length
 LOUDEST = 100.0  # beyond this, a float file holds no samples on the scale of -1 to 1
 VERSION = "sound-1"  # part of every fingerprint; changes when the same file gives other samples
 
@@ -82,12 +83,12 @@ def _read(sound: SoundFile, frames: int, length: int, max_windows: int) -> list[
     if frames <= 0:
         raise ValueError("expected a sound, got no samples")
     starts = window_starts(frames, length, max_windows)
-    if not sound.subtype.startswith("MPEG"):
+    if not (sound.subtype.startswith("MPEG") or sound.frames > LONGEST):
         return [_window(sound, start, min(length, frames)) for start in starts]
     windows, found = _streamed(sound, starts, length)
     if found >= min(starts[-1] + length, frames):
         return windows
-    sound.seek(0)  # the header of an mp3 promises a length, which may be wrong: now the true one is known
+    sound.seek(0)  # the length in the header of an mp3 may be wrong: now the true one is known
     return _read(sound, found, length, max_windows)
 
 

@@ -214,5 +214,25 @@ def test_values_that_are_no_finite_numbers_are_named_by_position():
 
 
 def test_more_columns_than_dim_are_refused():
-    with pytest.raises(ValueError, match=r"expected 1 to 2 numbers per value, got 3"):
+    with pytest.raises(ValueError, match=r"at most dim=2, got 3 column\(s\): dim=3"):
         NumericEncoder(dim=2).encode([(1, 2, 3)])
+    with pytest.raises(ValueError, match=r"at most dim=64, got 3 column\(s\): dim=96"):
+        NumericEncoder(waves=16).encode([(1, 2, 3)])
+
+
+def test_the_cosine_of_waves_is_a_bell_of_the_difference():
+    ages = np.random.default_rng(0).uniform(10, 80, 40)
+    vectors = NumericEncoder(waves=32).encode(ages.tolist())
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    gaps = (ages[:, None] - ages) / ages.std()
+    np.testing.assert_allclose(vectors @ vectors.T, np.exp(-(gaps**2) / 2), atol=0.03)
+
+
+def test_the_cosine_of_waves_of_several_columns_is_the_mean_over_those_present():
+    vectors = NumericEncoder(waves=8).encode([(1, 5), (2, 5), (2, None), (3, 6)])
+    assert vectors.shape == (4, 32)
+    first = NumericEncoder(waves=8).encode([1, 2, 2, 3])
+    second = NumericEncoder(waves=8).encode([(5, 0), (5, 1), (None, 0), (6, 1)])[:, :16] * np.sqrt(2)
+    np.testing.assert_allclose(vectors[0] @ vectors[3], (first[0] @ first[3] + second[0] @ second[3]) / 2, atol=1e-5)
+    np.testing.assert_allclose(vectors[2] @ vectors[3], first[2] @ first[3] / np.sqrt(2), atol=1e-5)
+    assert not vectors[2, 16:].any()

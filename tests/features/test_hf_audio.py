@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -135,10 +137,15 @@ def encode(tower, *paths):
     return tower.forward([tower.read(path) for path in paths])
 
 
+@cache
+def loaded(folder):
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    return model, transformers.AutoFeatureExtractor.from_pretrained(folder)
+
+
 def alone(folders, name, samples):
     """Returns the vector of one window by transformers' own calls."""
-    model = transformers.AutoModel.from_pretrained(folders / name).eval()
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(folders / name)
+    model, extractor = loaded(folders / name)
     with torch.inference_mode():
         inputs = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
         if name in CLAPS:
