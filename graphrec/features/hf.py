@@ -120,6 +120,15 @@ def features_of(output: Any) -> Any:
     return output if hasattr(output, "shape") else output.pooler_output
 
 
+def encoder_of(model: Any) -> Any:
+    """Returns the encoder of a model that has a decoder too, such as T5; other models as they are."""
+    return model.encoder if _has_both(model) else model
+
+
+def _has_both(model: Any) -> bool:
+    return hasattr(model, "encoder") and hasattr(model, "decoder")
+
+
 def _load(checkpoint: str, device: torch.device, subfolder: str) -> Loaded:
     import torch
     from transformers import AutoModel
@@ -132,7 +141,7 @@ def _load(checkpoint: str, device: torch.device, subfolder: str) -> Loaded:
         **{_dtype_argument(): torch.float32},
     )
     missing = frozenset(info["missing_keys"])
-    _check_missing(missing, checkpoint, r"decoder\.|lm_head\." if model.config.is_encoder_decoder else "$^")
+    _check_missing(missing, checkpoint, r"decoder\." if _has_both(model) else "$^")
     settings = plain_settings(model.config.to_dict())
     model = model.float().eval().requires_grad_(False).to(device)
     return Loaded(model, device, settings, unused=missing)

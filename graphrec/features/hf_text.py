@@ -12,7 +12,7 @@ from pydantic import Field
 
 from graphrec.config import ConfigError, unknown_name
 from graphrec.features.encoder import Kind, Precision
-from graphrec.features.hf import features_of, load_model, load_tokenizer, model_config, tokenizer_settings
+from graphrec.features.hf import encoder_of, features_of, load_model, load_tokenizer, tokenizer_settings
 from graphrec.features.loading import Loaded, checkpoint_errors, digest, quiet
 from graphrec.features.pooling import check_poolings, pool
 from graphrec.features.sentence import SentenceSettings, apply_layers, read_settings
@@ -70,8 +70,6 @@ def load(checkpoint: str, kind: Kind, options: Mapping[str, Any], device: str, p
     tokenizer = load_tokenizer(checkpoint, settings.folder)
     if hasattr(loaded.model, "get_text_features"):
         return JointTextTower(spec, loaded, tokenizer, parsed, precision)
-    if "vision" in str(model_config(checkpoint, settings.folder).model_type):
-        raise ConfigError(f"expected a checkpoint that reads texts, got {spec!r}, which reads pictures")
     return SentenceTower(spec, loaded, tokenizer, settings, parsed, precision)
 
 
@@ -208,9 +206,7 @@ class SentenceTower(_TextTower):
 
     def _encode_rows(self, rows: Sequence[Sequence[int]]) -> Tensor:
         tokens, mask = (part.to(self.loaded.device) for part in pad_tokens(rows, self.tokenizer.pad_token_id))
-        model: Any = self.loaded.model
-        encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-        states = encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+        states = encoder_of(self.loaded.model)(input_ids=tokens, attention_mask=mask).last_hidden_state
         mask[:, : self._prompt_length] = 0
         return apply_layers(pool(states, mask, self.poolings), self.settings.layers)
 

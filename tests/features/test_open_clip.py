@@ -130,6 +130,7 @@ def test_an_architecture_with_a_file_of_weights_equals_the_folder(folder, tmp_pa
 
 def test_weights_that_need_unpickling_are_refused(tmp_path, monkeypatch):
     from open_clip import factory
+
     from tests.features.checkpoints import OPEN_CLIP
 
     monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", OPEN_CLIP)
