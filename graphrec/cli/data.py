@@ -56,15 +56,15 @@ def prepare_data(
     force: Annotated[bool, typer.Option("--force", help="Make anew what was prepared in another way.")] = False,
 ) -> None:
     """Downloads, parses, filters and splits a data set; run again, it goes on where it stopped."""
+    from graphrec.data.cards import CARD_FILE, load_card
     from graphrec.data.prepare import prepare_dataset
-    from graphrec.data.sources import load_dataset
 
     asked = {"threshold": _number(threshold, "--threshold", float), "k_core": _number(k_core, "--k-core", int)}
     recipe = {key: value for key, (given, value) in asked.items() if given}
     recipe |= {key: value for key, value in (("split", split), ("seed", seed)) if value is not None}
     folder = prepare_dataset(name, root, source=source, recipe=recipe, optional=optional, strict=strict, force=force)
-    counts = load_dataset(folder).statistics()
-    sizes = ", ".join(f"{readable(int(counts[key]))} {key}" for key in ("users", "items", "train", "valid", "test"))
+    counts = load_card(folder / CARD_FILE).counts
+    sizes = ", ".join(f"{readable(value)} {key}" for key, value in (counts.model_dump() if counts else {}).items())
     plain(f"{folder}: {sizes}")
 
 
@@ -72,6 +72,7 @@ def prepare_data(
 def list_data(root: Root = None) -> None:
     """Lists the data sets that have a card, and which of them are there."""
     from rich.table import Table
+    from rich.text import Text
 
     from graphrec.data.cards import card_names, load_card
 
@@ -80,7 +81,7 @@ def list_data(root: Root = None) -> None:
         card = load_card(name)
         login = "yes" if any(entry.login and not entry.optional for entry in card.downloads) else ""
         variants = "" if card.variants is None else str(len(card.variants.names))
-        table.add_row(name, card.title, card.licence, _here(card, root), login, variants)
+        table.add_row(name, Text(card.title), Text(card.licence), _here(card, root), login, variants)
     OUT.print(table)
 
 

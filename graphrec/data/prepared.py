@@ -143,6 +143,7 @@ def _values_array(values: list[Any]) -> pa.Array:
 def _id_array(values: list[Any], kind: str) -> pa.Array:
     import pyarrow as pa
 
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
     types = {type(value) for value in values}
     if types <= {int}:
         return pa.array(values, pa.int64())
