@@ -1,7 +1,18 @@
 import pytest
 
-from graphrec.config import ConfigError, load_yaml
-from graphrec.data.cards import Counts, DatasetCard, card_names, file_hash, find_folder, load_card, read_card, verify
+from graphrec.config import ConfigError, dump_yaml, load_yaml
+from graphrec.data import cards
+from graphrec.data.cards import (
+    Counts,
+    DatasetCard,
+    card_names,
+    file_hash,
+    find_card,
+    find_folder,
+    load_card,
+    read_card,
+    verify,
+)
 from graphrec.data.splits import random_mmrec
 from graphrec.runtime import package_folder
 
@@ -23,8 +34,8 @@ def toy(tmp_path):
     return DatasetCard.parse(card | {"files": files, "counts": counts}), folder
 
 
-def test_there_is_a_card_for_every_data_set():
-    assert list(card_names()) == NAMES
+def test_there_is_a_card_for_every_data_set_with_files_of_its_own():
+    assert set(NAMES) <= set(card_names())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,6 +113,92 @@ def test_features_can_only_be_chosen_where_there_are_some(toy):
     with pytest.raises(ConfigError, match=r"no features=\['text'\]: this data set has no feature vectors"):
         read_card(*toy, features=["text"])
     assert len(read_card(*toy, features=[]).test) == 1
+
+
+RAW = {
+    "name": "raw",
+    "title": "Raw",
+    "description": "Raw files of {part}.",
+    "downloads": [
+        {"file": "{part}.zip", "url": "https://example.org/{part}.zip", "extract": True},
+        {"file": "by-hand.zip", "login": "Ask for {part}.", "sha256": "a" * 64},
+    ],
+    "raw": {"kind": "custom", "interactions": "{part}.csv"},
+    "variants": {"key": "part", "default": "A", "names": ["A", "B_2"]},
+    "prepare": {"k_core": 3, "seed": 7},
+    "expected": {"users": 3, "source": "README"},
+}
+
+
+def raw(**changes):
+    return DatasetCard.parse(RAW | changes)
+
+
+def test_a_variant_is_filled_in_everywhere():
+    card = raw().choose("B_2")
+    assert card.name == "raw-B_2"
+    assert card.description == "Raw files of B_2."
+    assert [entry.file for entry in card.downloads] == ["B_2.zip", "by-hand.zip"]
+    assert card.downloads[0].url == "https://example.org/B_2.zip"
+    assert card.downloads[1].login == "Ask for B_2."
+    assert card.raw.interactions == "B_2.csv"
+    assert card.expected is None  # its counts are those of the default
+    assert raw().choose() == raw().choose("A")
+    assert raw().choose().expected.users == 3
+    assert card.choose() == card
+    assert DatasetCard.parse(raw().model_dump(mode="json")) == raw()
+    with pytest.raises(ConfigError, match="unknown variant of raw 'B2': did you mean 'B_2'"):
+        raw().choose("B2")
+    with pytest.raises(ConfigError, match="expected 'raw-A' without a variant, got 'A'"):
+        raw().choose("A").choose("A")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"raw": None}, "expected a reader or raw"),
+        ({"downloads": [{"file": "../x.zip", "url": "https://x"}]}, "expected a name that stays inside its folder"),
+        ({"downloads": [{"file": "/x.zip", "url": "https://x"}]}, "expected a name that stays inside its folder"),
+        ({"downloads": [{"file": "x.zip"}]}, "expected a url or a login for 'x.zip', got neither"),
+        ({"downloads": [{"file": "x", "url": "https://x", "login": "no"}]}, "for 'x', got both"),
+        (
+            {"downloads": [{"file": "x", "url": "https://x", "sha256": "abc"}]},
+            "downloads.0.sha256: String should match",
+        ),
+        ({"downloads": [{"fil": "x"}]}, "did you mean 'file'"),
+        ({"variants": {"key": "part", "default": "C", "names": ["A"]}}, "unknown variant 'C'"),
+        ({"variants": {"key": "part", "default": "../A", "names": ["../A"]}}, "stays inside its folder"),
+        ({"variants": {"key": "part", "default": "a/b", "names": ["a/b"]}}, "names of variants without '/'"),
+        ({"raw": {"kind": "custom", "item": "x", "itm": "y"}}, "did you mean 'item'"),
+        ({"raw": {"kind": "unheard-of"}}, "'custom'"),
+        ({"prepare": {"split": "mmre"}}, "unknown split 'mmre': did you mean 'mmrec'"),
+        ({"prepare": {"split": "given"}}, "expected k_core: null with split: given, got 5"),
+        ({"prepare": {"split": "mmrec", "ratios": [8, 1, 1]}}, "expected no ratios for the split 'mmrec'"),
+        ({"prepare": {"kcore": 5}}, "did you mean 'k_core'"),
+        ({"expected": {"users": 3}}, "expected.source: Field required"),
+    ],
+)
+def test_mistakes_in_cards_are_explained(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        raw(**changes)
+
+
+def test_a_prepared_folder_wins_over_the_files_of_the_bundled_card(toy, tmp_path, monkeypatch):
+    card, folder = toy
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.setattr(cards, "package_folder", lambda name: tmp_path / name)
+    bundled = dump_yaml(card.model_dump(mode="json"))
+    (tmp_path / "datasets" / "toy.yaml").write_text(bundled)
+    assert find_card("toy", tmp_path) == (card, folder)
+    (folder / "dataset.yaml").write_text(bundled.replace("A toy.", "A prepared toy."))
+    assert find_card("toy", tmp_path)[0].description == "A prepared toy."
+    (tmp_path / "datasets" / "raw.yaml").write_text(dump_yaml(RAW))
+    with pytest.raises(
+        FileNotFoundError, match=rf"'raw-B_2' prepared in .*graphrec data prepare raw:B_2 --root {tmp_path}"
+    ):
+        find_card("raw:B_2", tmp_path)
+    with pytest.raises(ValueError, match="expected a card with a reader, got 'raw' with raw files"):
+        read_card(raw(), tmp_path)
 
 
 @pytest.mark.data
