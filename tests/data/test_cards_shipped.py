@@ -1,0 +1,101 @@
+import re
+
+import pytest
+from pydantic import TypeAdapter
+
+from graphrec.config import load_yaml
+from graphrec.data.cards import UNVERIFIED, DatasetCard, card_names, load_card
+from graphrec.data.formats import FORMATS, RawOptions
+from graphrec.data.formats.lines import find_file
+from graphrec.runtime import package_folder
+
+ASKED = (
+    *(
+        "amazon-2014",
+        "amazon-2018",
+        "amazon-2023",
+        "ml-100k",
+        "ml-1m",
+        "ml-25m",
+        "ml-latest-small",
+        "microlens",
+        "mind",
+    ),
+    *("hm", "yelp", "lastfm-2k", "tiktok", "netflix", "gowalla", "yelp2018", "amazon-book", "custom"),
+)
+RAW = [name for name in card_names() if load_card(name).raw is not None]
+LOCAL = ("users", "items", "interactions")
+
+
+def test_every_data_set_that_was_asked_for_has_a_card_with_raw_files():
+    assert set(ASKED) <= set(RAW)
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_cards_say_where_what_how_and_under_which_licence(name):
+    card = load_card(name)
+    assert card.sources
+    assert card.citation
+    assert card.licence
+    assert card.columns or name == "tiktok"
+    assert card.raw.kind in FORMATS
+    assert card.downloads or name == "custom"
+    assert DatasetCard.parse(card.model_dump(mode="json")) == card
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_addresses_are_https_and_nothing_is_fetched_twice(name):
+    card = load_card(name)
+    files = [entry.file for entry in card.downloads]
+    assert len(files) == len(set(files))
+    for entry in card.downloads:
+        assert entry.url.startswith("https://") or entry.login
+        assert entry.sha256 == UNVERIFIED or re.fullmatch("[0-9a-f]{64}", entry.sha256)
+        assert entry.extract == entry.file.endswith((".zip", ".tar", ".tgz"))  # .gz is read as it is
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_counts_say_where_they_were_read(name):
+    expected = load_card(name).expected
+    if expected is not None:
+        assert len(expected.source) > 10
+        assert any(getattr(expected, key) for key in LOCAL)
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_every_variant_fills_in_its_name(name):
+    card = load_card(name)
+    for variant in card.variants.names if card.variants is not None else ():
+        chosen = load_card(f"{name}:{variant}")
+        text = str(chosen.model_dump(exclude={"description", "variants"}))
+        assert "{" + card.variants.key + "}" not in text
+        assert all(variant in entry.url and variant in entry.file for entry in chosen.downloads)
+        assert variant in chosen.raw.reviews
+        assert (chosen.expected is not None) == (variant == card.variants.default)
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_the_downloads_are_the_files_that_the_parser_looks_for(tmp_path, name):
+    card = load_card(name).choose()
+    fetched = {entry.file for entry in card.downloads}
+    named = {value for value in card.raw.model_dump().values() if isinstance(value, str) and "." in value}
+    if card.raw.kind in ("mmssl", "yelp", "hm", "lightgcn") or card.raw.kind.startswith(("amazon", "microlens")):
+        extra = {"photos.json", "MicroLens-50k_covers"}  # of a second archive
+        assert named - extra <= fetched
+    for file in fetched:
+        (tmp_path / file).touch()
+        assert find_file(tmp_path, file) == tmp_path / file
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_given_parts_are_kept_whole_and_only_asked_for_where_a_parser_gives_them(name):
+    card = load_card(name)
+    assert (card.prepare.split == "given") == (card.raw.kind in ("mind", "mmssl", "lightgcn"))
+    if card.prepare.threshold is not None:
+        assert card.raw.kind == "movielens"
+
+
+def test_options_of_raw_files_are_those_of_their_format():
+    for name in RAW:
+        values = load_yaml(package_folder("datasets") / f"{name}.yaml")["raw"]
+        assert TypeAdapter(RawOptions).validate_python(values) == load_card(name).raw
