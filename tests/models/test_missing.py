@@ -16,7 +16,7 @@ from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.models.vbpr import VBPR
 from graphrec.runtime import seed_everything
 from graphrec.testing import ModelContract
-from tests.reference.models import DATA, GRAPH, batch, build
+from tests.reference.models import DATA, GRAPH, batch, build, steps
 
 ALL = ("absent", "zero", "mean", "token", "neighbors", "propagate")
 GRAPHS = {policy: build_graph(DATA, GraphConfig(neighbors=4, missing=policy)) for policy in ALL}
@@ -89,8 +89,9 @@ def test_closed_forms_refuse_tokens_and_take_zeros_for_absent(name):
 
 
 @pytest.mark.parametrize("cls", [VBPR, HeteroLightGCN])
-def test_zero_scores_like_absent(cls):
+def test_zero_scores_and_trains_like_absent(cls):
     own, other = build(cls, GRAPHS["absent"]), build(cls, GRAPHS["zero"])
+    assert steps(own) == steps(other)
     for one, two in zip(own.embed(), other.embed(), strict=True):
         assert torch.equal(one, two)
 
