@@ -91,9 +91,9 @@ def test_closed_forms_refuse_tokens_and_take_zeros_for_absent(name):
 @pytest.mark.parametrize("cls", [VBPR, HeteroLightGCN])
 def test_zero_scores_and_trains_like_absent(cls):
     own, other = build(cls, GRAPHS["absent"]), build(cls, GRAPHS["zero"])
-    assert steps(own) == steps(other)
+    assert steps(own) == pytest.approx(steps(other), rel=1e-6)
     for one, two in zip(own.embed(), other.embed(), strict=True):
-        assert torch.equal(one, two)
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("cls", [VBPR, FREEDOM, HeteroLightGCN])
