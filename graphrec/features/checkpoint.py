@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.config import ConfigError, resolve, unknown_name
+from graphrec.data.files import reading
 from graphrec.features.encoder import Kind, Precision, Tower
 
 TOWERS = {  # what stands before the first colon; others may add their own
@@ -108,8 +109,7 @@ def _family(folder: Path) -> tuple[str, str]:
         return "open_clip", "local-dir:"
     if (folder / "modules.json").is_file():
         return "hf", ""
-    config = folder / "config.json"
-    values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    values = _json(folder / "config.json")
     if "model_type" in values:
         return "hf", ""
     if "architecture" in values:
@@ -119,3 +119,11 @@ def _family(folder: Path) -> tuple[str, str]:
         f"expected a checkpoint of open_clip (open_clip_config.json), transformers or timm (config.json) in "
         f"{str(folder)!r}, found {present}"
     )
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    with reading(path):
+        values: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values

@@ -39,6 +39,8 @@ def load(checkpoint: str, kind: Kind, options: Mapping[str, Any], device: str, p
     Raises:
         ConfigError: If there is no such checkpoint, or it has no tower of that kind.
     """
+    if checkpoint.startswith(("/", ".")) and not Path(checkpoint).is_dir():
+        raise ConfigError(f"expected a folder for 'hf:{checkpoint}', but there is no folder {checkpoint!r}")
     audio = kind == "text" and model_config(checkpoint).model_type in AUDIO_TYPES
     target = LOADERS["audio"] if audio else LOADERS[kind]
     tower: Tower = resolve(target, {}, kind="tower")(checkpoint, kind, options, device, precision)

@@ -131,19 +131,21 @@ def _without_bars() -> Iterator[None]:
 def _listening() -> Iterator[list[str]]:
     said, root = _Listener(), logging.getLogger()
     loggers = [logging.getLogger(name) for name in NOISY]
-    states = [(logger.handlers, logger.propagate) for logger in loggers]
+    states = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
     nothing = logging.NullHandler()
     root.addHandler(nothing)  # a root without handlers gets one that prints, at the first message and for good
     root.addFilter(said.refuse)  # open_clip logs to the root
     for logger in loggers:
         logger.handlers, logger.propagate = [said], False
+        logger.setLevel(logging.INFO)  # which weights are missing, timm says in passing
     try:
         yield said.messages
     finally:
         root.removeFilter(said.refuse)
         root.removeHandler(nothing)
-        for logger, (handlers, propagate) in zip(loggers, states, strict=True):
+        for logger, (handlers, propagate, level) in zip(loggers, states, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
 
 
 class _Listener(logging.Handler):
@@ -184,7 +186,7 @@ def checkpoint_errors(checkpoint: str, spec: str) -> Iterator[None]:
 
 def _is_absence(error: BaseException | None, checkpoint: str) -> bool:
     while error is not None:
-        if isinstance(error, ConnectionError) or "huggingface_hub" in type(error).__module__:
+        if isinstance(error, OSError) or "huggingface_hub" in type(error).__module__:
             return not Path(checkpoint).exists()
         error = error.__cause__ or error.__context__
     return False

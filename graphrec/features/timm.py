@@ -11,7 +11,7 @@ from graphrec.config import ConfigError
 from graphrec.features.encoder import Kind, Precision
 from graphrec.features.loading import Loaded, checkpoint_errors, keep_loaded, plain_settings, quiet, stamp
 from graphrec.features.towers import ImageOptions, ModelTower, check_weights_folder, unit_length
-from graphrec.runtime import require, resolve_device
+from graphrec.runtime import resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,8 @@ class TimmTower(ModelTower):
 
 
 def _parse(checkpoint: str, spec: str) -> tuple[str, str | None]:
-    timm = require("timm", extra="timm")
+    import timm
+
     if checkpoint.startswith(LOCAL):
         folder = Path(checkpoint.removeprefix(LOCAL)).expanduser()
         check_weights_folder(folder, spec)
