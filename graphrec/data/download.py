@@ -59,13 +59,19 @@ def download(url: str, path: Path, *, sha256: str | None = None, retries: int = 
     pooch.get_logger().setLevel("WARNING")
     log.info("downloading %s", url)
     fetch = _fetcher(url, path, _Resuming(path, retries=retries, pause=pause))
+    aside = path.with_name(f".{path.name}.download")  # where pooch's files may be left when it is killed
+    shutil.rmtree(aside, ignore_errors=True)
     try:
-        pooch.retrieve(url, known_hash=sha256, fname=path.name, path=path.parent, downloader=fetch)
+        aside.mkdir(parents=True)
+        pooch.retrieve(url, known_hash=sha256, fname=path.name, path=aside, downloader=fetch)
+        (aside / path.name).replace(path)
     except ValueError as error:
         raise ValueError(
             f"{error} It came from {url}, and nothing was kept: try again; if its publisher has replaced the file, "
             "check the new one and put its SHA-256 into the data set's card, or take its line out of pins.json"
         ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return path
 
 

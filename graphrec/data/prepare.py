@@ -229,11 +229,11 @@ def _with_valid(frame: pd.DataFrame, seed: int, name: str) -> pd.DataFrame:
 
 
 def _ratings(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """Returns the latest rating of every pair."""
+    """Returns the ratings by time, where there are any; the last one of a pair is written."""
     if "rating" not in frame:
         return None
     ordered = frame.sort_values("time", kind="stable") if "time" in frame else frame
-    return ordered[["user", "item", "rating"]].drop_duplicates(["user", "item"], keep="last")
+    return ordered[["user", "item", "rating"]]
 
 
 def _raw_counts(raw: RawData) -> dict[str, int]:

@@ -62,7 +62,7 @@ def write_prepared(folder: Path, data: Dataset, *, rating: pd.DataFrame | None =
         folder: An existing folder.
         data: The data set.
         rating: The ratings behind the interactions, with the columns ``user``, ``item`` and ``rating``, for those who
-            want them; the reader leaves them where they are.
+            want them; of several for a pair the last is written, and the reader leaves them where they are.
 
     Raises:
         ValueError: If ids are neither all integers nor all texts.
@@ -107,17 +107,35 @@ def read_prepared(folder: str | Path, options: PreparedOptions | None = None, *,
 
 
 def _interactions_table(data: Dataset, rating: pd.DataFrame | None) -> pa.Table:
+    import pyarrow as pa
+
     parts = (data.split.train, data.split.valid, data.test)
-    frame = pd.concat([part.to_frame().assign(split=np.int8(code)) for code, part in enumerate(parts)])
-    lacking = ["time"] if "time" in frame and frame["time"].isna().any() else []  # a part without times
+    rows = {key: np.concatenate([getattr(part, key) for part in parts]) for key in KEYS}
     columns: dict[str, Any] = {
-        "user": _id_array(frame["user"].tolist(), "user"),
-        "item": _id_array(frame["item"].tolist(), "item"),
+        key: _id_array(ids.index.tolist(), key).take(pa.array(rows[key]))
+        for key, ids in zip(KEYS, (data.split.users, data.split.items), strict=True)
     }
-    columns |= {str(key): frame[key].to_numpy() for key in frame.columns if key not in (*KEYS, *lacking)}
+    columns["split"] = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])
+    times = [part.time for part in parts if part.time is not None]
+    if len(times) == len(parts):
+        columns["time"] = np.concatenate(times)
+    if any(part.weight is not None for part in parts):
+        columns["weight"] = np.concatenate([_weight(part) for part in parts])
     if rating is not None:
-        columns["rating"] = frame[list(KEYS)].merge(rating, on=list(KEYS), how="left")["rating"].to_numpy()
+        columns["rating"] = _known_ratings(rating, data, rows["user"] * data.num_items + rows["item"])
     return _table(columns)
+
+
+def _weight(part: Interactions) -> NDArray[np.float32]:
+    return np.full(len(part), np.nan, np.float32) if part.weight is None else part.weight
+
+
+def _known_ratings(rating: pd.DataFrame, data: Dataset, pairs: NDArray[np.int64]) -> NDArray[Any]:
+    """Returns the last rating of every pair."""
+    user, item = data.split.users.find(rating["user"]), data.split.items.find(rating["item"])
+    known = np.flatnonzero((user >= 0) & (item >= 0))
+    of_pair = pd.Series(rating["rating"].to_numpy()[known], index=user[known] * data.num_items + item[known])
+    return of_pair[~of_pair.index.duplicated(keep="last")].reindex(pairs).to_numpy()
 
 
 def _catalog_table(catalog: Catalog, kind: str) -> pa.Table:
@@ -188,17 +206,31 @@ def _content(name: str, values: list[Any], folder: Path) -> list[Any]:
 
 
 def _read_parts(path: Path, users: Ids, items: Ids) -> list[Interactions]:
-    frame = read_parquet(path, [*KEYS, "split"])
-    time = "time" if "time" in frame else None
-    codes: NDArray[Any] = frame["split"].to_numpy()
-    split, test = given(Interactions.from_frame(frame, time=time, users=users, items=items), codes)
+    from pyarrow import parquet
+
+    with reading(require_file(path)):
+        table = parquet.ParquetFile(path, read_dictionary=list(KEYS)).read()
+        user, item = (_rows(table.column(key), ids) for key, ids in zip(KEYS, (users, items), strict=True))
+        rest = table.drop_columns(list(KEYS)).to_pandas()
+        time = None if "time" not in rest else rest["time"].to_numpy()
+        split, test = given(Interactions(user, item, users, items, time=time), rest["split"])
     parts = (split.train, split.valid, test)
-    return [_weighted(part, frame[codes == code]) for code, part in enumerate(parts)] if "weight" in frame else [*parts]
+    if "weight" not in rest:
+        return list(parts)
+    return [_weighted(part, rest["weight"][rest["split"] == code]) for code, part in enumerate(parts)]
 
 
-def _weighted(part: Interactions, frame: pd.DataFrame) -> Interactions:
-    known = frame["weight"].notna().to_numpy()
-    return replace(part, weight=frame["weight"].to_numpy(dtype=np.float32)) if known.all() else part
+def _rows(column: pa.ChunkedArray, ids: Ids) -> NDArray[np.int64]:
+    """Returns the rows of ids, each different one being looked up once."""
+    import pyarrow as pa
+
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    whole = coded.unify_dictionaries().combine_chunks()
+    return ids.rows(whole.dictionary.to_pylist())[whole.indices.to_numpy(zero_copy_only=False)]
+
+
+def _weighted(part: Interactions, weight: pd.Series) -> Interactions:
+    return replace(part, weight=weight.to_numpy(dtype=np.float32)) if weight.notna().all() else part
 
 
 def _table(columns: Mapping[str, Any]) -> pa.Table:

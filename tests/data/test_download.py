@@ -2,7 +2,11 @@ import errno
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections import namedtuple
+from threading import Event
 
 import numpy as np
 import pytest
@@ -73,6 +77,23 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(site, tmp_path):
     assert json.loads((tmp_path / "a.bin.part.json").read_text())["length"] == len(CONTENT)
     assert get(site, tmp_path / "a.bin").read_bytes() == CONTENT
     assert site.wanted == [None, f"bytes={MEGABYTE}-"]
+    assert left(tmp_path) == ["a.bin"]
+
+
+def test_a_killed_download_goes_on_and_leaves_nothing_behind(site, tmp_path):
+    site.cuts, site.stall = [MEGABYTE], Event()
+    code = "from pathlib import Path; from graphrec.data.download import download; "
+    code += f"download({site.url + '/a.bin'!r}, Path({str(tmp_path)!r}) / 'a.bin')"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        part = tmp_path / "a.bin.part"
+        while process.poll() is None and not (part.exists() and part.stat().st_size >= MEGABYTE // 2):
+            time.sleep(0.01)
+        process.kill()
+    site.stall.set()
+    have = part.stat().st_size
+    assert MEGABYTE // 2 <= have <= MEGABYTE
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.wanted == [None, f"bytes={have}-"]
     assert left(tmp_path) == ["a.bin"]
 
 

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Site:
         tags: Whether files have an ``ETag``.
         lengths: Whether answers state their length.
         kind: The content type.
+        stall: If given, an answer that is cut stays open, with nothing more to come, until this is set.
     """
 
     files: dict[str, bytes]
@@ -30,6 +31,7 @@ class Site:
     tags: bool = True
     lengths: bool = True
     kind: str = "application/octet-stream"
+    stall: Event | None = None
     asked: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -87,7 +89,10 @@ def _answer(handler, site, content):
         handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
     handler.end_headers()
     with suppress(ConnectionError):  # a client may leave early
-        handler.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+        cut = site.cuts.pop(0) if site.cuts else None
+        handler.wfile.write(body[:cut])
+        if cut is not None and site.stall is not None:
+            site.stall.wait(30)
 
 
 def _start(headers, site, tag):
