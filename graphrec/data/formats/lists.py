@@ -52,8 +52,8 @@ def read_lightgcn_raw(folder: Path, options: ListsOptions) -> RawData:
     files = {options.train: TRAIN, options.valid: VALID, options.test: TEST}
     paths = {find_file(folder, name): part for name, part in files.items() if name}
     for path, part in paths.items():
-        users, items, _ = read_lists(path)
-        for row, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True), start=1):
+        users, items = _pairs(path)
+        for row, (user, item) in enumerate(zip(users, items, strict=True), start=1):
             collector.event(path, row, user, item, split=part)
     for name, describe in ((options.item_list, collector.item), (options.user_list, collector.person)):
         path_of_ids = find_optional(folder, name)
@@ -63,3 +63,11 @@ def read_lightgcn_raw(folder: Path, options: ListsOptions) -> RawData:
             for line, original, row_id in zip(batch.numbers, *batch, strict=True):
                 describe(path_of_ids, line, row_id, {"original": original.strip()})
     return collector.finish(next(iter(paths)))
+
+
+def _pairs(path: Path) -> tuple[list[int], list[int]]:
+    try:
+        users, items, _ = read_lists(path)
+    except OverflowError:
+        raise ValueError(f"expected lines of integers 'user item item …' in {path}, got one beyond 64 bits") from None
+    return users.tolist(), items.tolist()
