@@ -15,7 +15,7 @@ from graphrec.config import load_yaml, resolve
 from graphrec.data import splits
 from graphrec.data.cards import load_card
 from graphrec.evaluation import metrics
-from graphrec.features.tables import ENCODERS
+from graphrec.features.choice import ENCODERS
 from graphrec.models import MODELS, get_model
 from graphrec.models.base import Recommender
 from graphrec.nn import losses

@@ -12,6 +12,7 @@ import typer
 import graphrec
 from graphrec.cli.common import OUT, Commands, DataRoot, plain, quiet
 from graphrec.cli.data import data_app
+from graphrec.cli.features import encode, features_app
 from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
 from graphrec.runtime import package_folder, rank
 
@@ -28,6 +29,8 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as mo
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
+app.add_typer(features_app, name="features")
+app.command()(encode)
 
 
 def _show_version(value: bool) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphrec.data.catalog import Catalog
+from graphrec.data.interactions import Ids
 from graphrec.features.table import FeatureTable
 
 Kind = Literal["text", "image", "audio", "video"]
@@ -101,11 +102,26 @@ def encode_column(catalog: Catalog, column: str, encoder: Encoder) -> FeatureTab
         KeyError: If there is no such column.
         ValueError: If the column has no value at all.
     """
-    rows = np.flatnonzero(catalog.present(column))
+    return encode_values(catalog.ids, catalog.values(column), encoder, name=column)
+
+
+def encode_values(ids: Ids, values: Sequence[Any], encoder: Encoder, *, name: str) -> FeatureTable:
+    """Encodes one value per id; ids whose value is ``None`` stay absent.
+
+    Args:
+        ids: The vocabulary.
+        values: A value per id, in row order ``(len(ids),)``.
+        encoder: What turns the values into vectors.
+        name: What is encoded, for messages.
+
+    Raises:
+        UnreadableError: If values cannot be read, by their positions among those present.
+        ValueError: If no value is present, or the encoder returns another number of vectors.
+    """
+    rows = np.array([row for row, value in enumerate(values) if value is not None], np.int64)
     if not len(rows):
-        raise ValueError(f"expected values in column {column!r} of the catalogue, got none")
-    values = catalog.values(column)
+        raise ValueError(f"expected values in column {name!r} of the catalogue, got none")
     vectors = np.asarray(encoder.encode([values[row] for row in rows]), dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) != len(rows):
         raise ValueError(f"expected {len(rows)} vectors from {encoder.name}, got an array of shape {vectors.shape}")
-    return FeatureTable(catalog.ids, rows.astype(np.int64), vectors, source=encoder.name)
+    return FeatureTable(ids, rows, vectors, source=encoder.name, space=getattr(encoder, "space", None))

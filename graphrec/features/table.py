@@ -21,12 +21,14 @@ class FeatureTable:
         rows: The vocabulary rows that have this modality ``(num_present,)``, ascending.
         values: Their vectors ``(num_present, dim)``, float32.
         source: How the vectors were made, e.g. an encoder's name with its settings; part of the fingerprint.
+        space: Names the vector space, if others share it: tables of equal ``space`` are comparable, as CLIP's two.
     """
 
     ids: Ids
     rows: NDArray[np.int64] = field(repr=False)
     values: NDArray[np.float32] = field(repr=False)
     source: str = "given"
+    space: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or len(self.values) != len(self.rows):

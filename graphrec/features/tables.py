@@ -2,52 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import pandas as pd
 from pydantic import Field
 
-from graphrec.config import Config, ConfigError, resolve, unknown_name
-from graphrec.data.catalog import Catalog
-from graphrec.data.dataset import Dataset
-from graphrec.features.encoder import Encoder, UnreadableError, encode_column
+from graphrec.config import Config, ConfigError, unknown_name
+from graphrec.data.catalog import Catalog, check_modalities
+from graphrec.data.dataset import Dataset, Vectors
+from graphrec.data.interactions import Ids
+from graphrec.features.choice import BY_ROW, LIGHT, EncoderConfig, EncodingConfig, get_encoder
+from graphrec.features.encoder import Encoder, UnreadableError, encode_values
 from graphrec.features.table import FeatureTable
+from graphrec.features.template import compose, gather, parse_template
 from graphrec.runtime import logger
 
 LOG = logger(__name__)
-ENCODERS = {
-    "light-text": "graphrec.features.text:LightTextEncoder",
-    "light-image": "graphrec.features.image:LightImageEncoder",
-}
-LIGHT = {"text": "light-text", "image": "light-image"}  # what "light" means, by catalogue column
-PREFIXES: dict[str, str] = {}  # "clip" -> "package.module:factory", called with what follows "clip:" and with dim
+USER = "user_"
+
+
+class Making(NamedTuple):
+    """How a modality is made: an encoder, the columns it reads, and how they are put together.
+
+    With a template, or several columns, the encoder gets one text per row; with ``by_row`` the values side by side.
+    """
+
+    encoder: Encoder
+    columns: tuple[str, ...]
+    template: str | None = None
+    by_row: bool = False
+
+    def values(self, catalog: Catalog) -> list[Any]:
+        """Returns what the encoder gets for every row of the catalogue, ``None`` where the modality is absent."""
+        if self.template is not None:
+            return compose(catalog, template=self.template)
+        if len(self.columns) == 1:
+            return catalog.values(self.columns[0])
+        return gather(catalog, self.columns) if self.by_row else compose(catalog, self.columns)
 
 
 class FeatureConfig(Config):
     """Which modalities a run uses, and how those that come as raw content are encoded.
 
     Args:
-        modalities: The modalities to use; all by default.
-        encoders: How a catalogue column is encoded, e.g. ``{"image": "light"}``; see ``get_encoder``.
-        dim: The length of the vectors that encoders are asked for.
+        modalities: The item modalities to use; all by default.
+        encoders: How an item modality is made from catalogue columns, e.g. ``{"image": "light"}``; see
+            ``EncoderConfig``. A modality may have a name of its own, with ``columns`` to say what it reads.
+        user_encoders: The same about users; ``{"text": …}`` becomes the modality ``user_text``.
+        dim: The length of the vectors that encoders without a length of their own are asked for.
         strict: Whether a value that cannot be read is an error; otherwise it counts as absent, with a warning.
+        encoding: How pretrained towers are run, and where their vectors are kept.
     """
 
     modalities: tuple[str, ...] | None = None
-    encoders: Mapping[str, str] = {}
+    encoders: Mapping[str, EncoderConfig] = {}
+    user_encoders: Mapping[str, EncoderConfig] = {}
     dim: int = Field(default=64, ge=1)
     strict: bool = False
+    encoding: EncodingConfig = EncodingConfig()
 
     def tables(self, dataset: Dataset) -> dict[str, FeatureTable]:
         """Returns the item feature tables of the chosen modalities; see ``feature_tables``.
 
         Raises:
-            ConfigError: If a modality or an encoder is unknown.
+            ConfigError: If a modality, a column or an encoder is unknown.
         """
-        encoders = default_encoders(dataset, dim=self.dim)
-        encoders |= {name: get_encoder(spec, modality=name, dim=self.dim) for name, spec in self.encoders.items()}
-        return _tables(dataset, encoders, self.modalities, self.strict)
+        default = _by_column(default_encoders(dataset, dim=self.dim))
+        _check_known(self.modalities or (), {*default, *self.encoders, *dataset.modalities}, kind="modality")
+        makings = default | self._makings(self.encoders, dataset.items, self.modalities)
+        return _tables(dataset.items, dataset.vectors, dataset.modalities, makings, self.modalities, self.strict)
+
+    def user_tables(self, dataset: Dataset) -> dict[str, FeatureTable]:
+        """Returns the user feature tables, given and encoded, by names such as ``user_text``.
+
+        Raises:
+            ConfigError: If a column or an encoder is unknown.
+        """
+        makings = self._makings(self.user_encoders, dataset.people, None)
+        given = dataset.user_vectors
+        found = _tables(dataset.people, given, tuple(given), makings, None, self.strict)
+        return {f"{USER}{name}": table for name, table in found.items()}
+
+    def made_of(self, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Returns the modalities that are made from raw content: of the items, and of the users."""
+        made = {*default_encoders(dataset), *self.encoders}
+        wanted = made if self.modalities is None else made & set(self.modalities)
+        return tuple(sorted(wanted)), tuple(f"{USER}{name}" for name in sorted(self.user_encoders))
+
+    def _makings(
+        self, encoders: Mapping[str, EncoderConfig], catalog: Catalog, wanted: tuple[str, ...] | None
+    ) -> dict[str, Making]:
+        """Returns how the wanted modalities are made; of the others only the names are checked, no model is loaded."""
+        check_modalities(encoders)
+        reads = {name: _columns(name, entry, catalog) for name, entry in encoders.items()}
+        return {
+            name: Making(
+                encoder=get_encoder(entry, modality=name, dim=self.dim, encoding=self.encoding),
+                columns=reads[name],
+                template=entry.template,
+                by_row=entry.encoder in BY_ROW,
+            )
+            for name, entry in encoders.items()
+            if wanted is None or name in wanted
+        }
 
 
 def feature_tables(
@@ -68,16 +125,13 @@ def feature_tables(
         UnreadableError: If a value cannot be read and ``strict`` is set, or no value of a column can be read.
         ValueError: If vectors do not match the items, or a column to be encoded is empty.
     """
-    chosen = default_encoders(dataset) | dict(encoders or {})
-    return _tables(dataset, chosen, None, strict)
+    makings = _by_column(default_encoders(dataset) | dict(encoders or {}))
+    return _tables(dataset.items, dataset.vectors, dataset.modalities, makings, None, strict)
 
 
 def user_feature_tables(dataset: Dataset) -> dict[str, FeatureTable]:
     """Returns the given user vectors aligned to the users, by names such as ``user_text``."""
-    users = dataset.split.users
-    return {
-        f"user_{name}": FeatureTable.align(dataset.user_vectors[name], users) for name in sorted(dataset.user_vectors)
-    }
+    return FeatureConfig().user_tables(dataset)
 
 
 def default_encoders(dataset: Dataset, *, dim: int = 64) -> dict[str, Encoder]:
@@ -87,78 +141,68 @@ def default_encoders(dataset: Dataset, *, dim: int = 64) -> dict[str, Encoder]:
     return {name: get_encoder("light", modality=name, dim=dim) for name in wanted if catalog.present(name).any()}
 
 
-def get_encoder(spec: str, *, modality: str, dim: int = 64) -> Encoder:
-    """Returns the encoder that a specification names.
-
-    Args:
-        spec: ``"light"`` for the built-in encoder of the modality; a name from ``ENCODERS``; a name with a prefix from
-            ``PREFIXES`` and what its factory needs, as in ``"prefix:checkpoint"``; or ``"package.module:Class"`` for
-            an encoder from outside. The class is called with ``dim``, a factory with the rest of the name and ``dim``.
-        modality: The catalogue column to be encoded.
-        dim: The length of the vectors asked for; an encoder of fixed length may disregard it.
-
-    Raises:
-        ConfigError: If there is no such encoder.
-    """
-    if spec == "light":
-        return get_encoder(_light(modality), modality=modality, dim=dim)
-    prefix, separator, rest = spec.partition(":")
-    if separator and prefix in PREFIXES:
-        return resolve(PREFIXES[prefix], {}, kind="encoder")(rest, dim=dim)
-    known = {"light": "", **ENCODERS, **{f"{name}:": "" for name in PREFIXES}}
-    if not separator and spec not in ENCODERS:
-        raise ConfigError(unknown_name(spec, known, kind="encoder") + "; or 'package.module:Class' from outside")
-    return resolve(spec, ENCODERS, kind="encoder")(dim=dim)
+def _columns(name: str, entry: EncoderConfig, catalog: Catalog) -> tuple[str, ...]:
+    """Returns the columns a modality is made from, once it is sure that they exist."""
+    if entry.template is not None:
+        parts = parse_template(entry.template, catalog.columns)
+        return tuple(dict.fromkeys(column for part in parts for column in part.columns))
+    columns = entry.columns or (name,)
+    _check_known(columns, catalog.columns, kind="catalogue column")
+    return columns
 
 
-def _light(modality: str) -> str:
-    if modality not in LIGHT:
-        raise ConfigError(
-            f"expected a modality with a light encoder ({', '.join(sorted(LIGHT))}), got {modality!r}; "
-            f"name one: {', '.join(sorted(ENCODERS))}"
-        )
-    return LIGHT[modality]
+def _by_column(encoders: Mapping[str, Encoder]) -> dict[str, Making]:
+    return {name: Making(encoder, (name,)) for name, encoder in encoders.items()}
 
 
 def _tables(
-    dataset: Dataset, encoders: Mapping[str, Encoder], modalities: tuple[str, ...] | None, strict: bool
+    catalog: Catalog,
+    vectors: Mapping[str, Vectors],
+    given: Sequence[str],
+    makings: Mapping[str, Making],
+    modalities: tuple[str, ...] | None,
+    strict: bool,
 ) -> dict[str, FeatureTable]:
-    known = {*encoders, *dataset.modalities}
+    known = {*makings, *given}
     wanted = known if modalities is None else set(modalities)
-    _check_known(encoders, dataset.items.columns, kind="catalogue column")
+    for making in makings.values():
+        _check_known(making.columns, catalog.columns, kind="catalogue column")
     _check_known(wanted, known, kind="modality")
     tables = {}
-    for name in sorted(wanted & {*encoders, *dataset.vectors}):
-        if name in encoders:
-            tables[name] = _encode(dataset.items, name, encoders[name], strict)
+    for name in sorted(wanted & {*makings, *vectors}):
+        if name in makings:
+            tables[name] = _encode(catalog, name, makings[name], strict)
         else:
-            tables[name] = FeatureTable.align(dataset.vectors[name], dataset.split.items)
+            tables[name] = FeatureTable.align(vectors[name], catalog.ids)
     return tables
 
 
-def _encode(catalog: Catalog, column: str, encoder: Encoder, strict: bool) -> FeatureTable:
+def _encode(catalog: Catalog, name: str, making: Making, strict: bool) -> FeatureTable:
+    values = making.values(catalog)
+    rows = [row for row, value in enumerate(values) if value is not None]
     try:
-        return encode_column(catalog, column, encoder)
+        return encode_values(catalog.ids, values, making.encoder, name=name)
     except UnreadableError as error:
-        rows = [row for row, present in enumerate(catalog.present(column)) if present]
         bad = {rows[position]: reason for position, reason in error.reasons.items()}
-        if strict or len(bad) == len(rows):
+        if strict:
+            raise UnreadableError(_named(catalog.ids, bad)) from error
+        if len(bad) == len(rows):
             raise
-    _warn(catalog, column, bad)
-    return encode_column(_without(catalog, column, list(bad)), column, encoder)
+    _warn(catalog.ids, name, bad)
+    kept = [None if row in bad else value for row, value in enumerate(values)]
+    return encode_values(catalog.ids, kept, making.encoder, name=name)
 
 
-def _warn(catalog: Catalog, column: str, bad: Mapping[int, str]) -> None:
-    shown = [f"{catalog.ids.ids([row])[0]!r}: {reason}" for row, reason in list(bad.items())[:5]]
+def _named(ids: Ids, bad: Mapping[int, str]) -> dict[int, str]:
+    return {row: f"{ids.ids([row])[0]!r}: {reason}" for row, reason in bad.items()}
+
+
+def _warn(ids: Ids, name: str, bad: Mapping[int, str]) -> None:
+    shown = list(_named(ids, dict(list(bad.items())[:5])).values())
     more = ", …" if len(bad) > 5 else ""
-    LOG.warning("%d value(s) of %r cannot be read and count as absent: %s%s", len(bad), column, ", ".join(shown), more)
-
-
-def _without(catalog: Catalog, column: str, rows: list[int]) -> Catalog:
-    values: list[Any] = catalog.values(column)
-    for row in rows:
-        values[row] = None
-    return Catalog(catalog.ids, catalog.frame.assign(**{column: pd.Series(values, dtype=object)}))
+    LOG.warning("%d value(s) of %r cannot be read and count as absent: %s%s", len(bad), name, ", ".join(shown), more)
+    for reason in list(_named(ids, bad).values())[5:]:
+        LOG.debug("%s: %s", name, reason)
 
 
 def _check_known(names: Iterable[str], known: Iterable[str], *, kind: str) -> None:

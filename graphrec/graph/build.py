@@ -69,6 +69,7 @@ def build_graph(
     data: Dataset,
     config: GraphConfig | None = None,
     features: Mapping[str, FeatureTable] | None = None,
+    user_features: Mapping[str, FeatureTable] | None = None,
 ) -> HeteroData:
     """Builds the heterogeneous graph of the training interactions.
 
@@ -88,6 +89,7 @@ def build_graph(
         data: The data set; only its training interactions become edges.
         config: How to build.
         features: Feature tables by modality; made from ``data`` by default.
+        user_features: The same about users, by names such as ``user_text``; the given vectors by default.
 
     Raises:
         ConfigError: If matches are wanted and no two modalities share a space.
@@ -105,7 +107,8 @@ def build_graph(
         spaces = {modality: tables[modality].space for modality in chosen if modality in tables}
         for edge_type, (edge_index, weight) in match_edges(graph, spaces, config.matches, own=config.match_own).items():
             _add_edges(graph, edge_type, edge_index, weight)
-    for modality, table in user_feature_tables(data).items():
+    people = user_feature_tables(data) if user_features is None else user_features
+    for modality, table in people.items():
         _add_user_modality(graph, modality, table, config)
     _add_behavior(graph, config)
     graph.validate(raise_on_error=True)

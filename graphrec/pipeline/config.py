@@ -135,9 +135,9 @@ class RunConfig(Config):
         return {name: self.model.to_mapping() if name == "model" else values[name] for name in names}
 
     def fingerprint(self) -> str:
-        """Returns a hash of all settings but the label and where the data lies."""
+        """Returns a hash of all settings but the label, where the data lies, and how towers are run."""
         values = self.to_mapping()
-        del values["label"], values["data"]["root"]
+        del values["label"], values["data"]["root"], values["features"]["encoding"]
         return _hash(values)
 
 

@@ -21,7 +21,7 @@ from graphrec.data.sources import load_dataset
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.features.table import FeatureTable
 from graphrec.features.tables import FeatureConfig
-from graphrec.graph.build import GraphConfig, build_graph
+from graphrec.graph.build import GraphConfig, build_graph, drop_incomplete
 from graphrec.pipeline.config import DataConfig, EvaluationConfig, RunConfig
 from graphrec.runs import RunFolder, save_dataset, save_graph, share_dataset, share_graph
 from graphrec.runtime import logger, resolve_device, working
@@ -37,7 +37,8 @@ class Prepared:
     Args:
         data: The data set.
         identity: What valid, test and everything a model depends on hash to.
-        tables: Feature tables by modality.
+        tables: Feature tables of items by modality.
+        people: Feature tables of users by modality.
         config: How graphs are built.
         graph: The graph of the training interactions.
         seconds: How long each phase took.
@@ -46,20 +47,25 @@ class Prepared:
     data: Dataset
     identity: str
     tables: Mapping[str, FeatureTable]
+    people: Mapping[str, FeatureTable]
     config: GraphConfig
     graph: HeteroData
     seconds: Mapping[str, float]
     _written: dict[str, Path] = field(default_factory=dict)
 
     @cached_property
+    def merged_data(self) -> Dataset:
+        """The data set with train and valid together, for a refit."""
+        return drop_incomplete(replace(self.data, split=self.data.split.merged()), self.config, self.tables)
+
+    @cached_property
     def merged(self) -> HeteroData:
         """The graph of train and valid together, for a refit."""
-        data = replace(self.data, split=self.data.split.merged())
-        return build_graph(data, self.config, self.tables)
+        return build_graph(self.merged_data, self.config, self.tables, self.people)
 
     def split(self, *, refit: bool) -> Split:
         """Returns the split that a model is trained on."""
-        return self.data.split.merged() if refit else self.data.split
+        return self.merged_data.split if refit else self.data.split
 
     def graph_of(self, *, refit: bool) -> HeteroData:
         """Returns the graph that a model is trained on."""
@@ -131,11 +137,13 @@ def prepare(
         data.num_items,
         len(data.split.train),
     )
-    with clock(seconds, "features"), working("features"):
-        tables = (features or FeatureConfig()).tables(data)
+    chosen = features or FeatureConfig()
+    with clock(seconds, "features"):
+        tables, people = chosen.tables(data), chosen.user_tables(data)
+    data = drop_incomplete(data, config, tables)
     with clock(seconds, "graph"), working("graph"):
-        built = build_graph(data, config, tables)
-    return Prepared(data, identity(data, tables), tables, config, built, seconds)
+        built = build_graph(data, config, tables, people)
+    return Prepared(data, identity(data, {**tables, **people}), tables, people, config, built, seconds)
 
 
 def check(config: RunConfig, data: Dataset) -> None:

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split, Vectors
 from graphrec.data.drawing import Look
 from graphrec.data.interactions import Ids, Interactions
-from graphrec.features import tables as module
+from graphrec.features import checkpoint
 from graphrec.features.encoder import UnreadableError
 from graphrec.features.image import LightImageEncoder
 from graphrec.features.tables import FeatureConfig, feature_tables, get_encoder, user_feature_tables
@@ -152,9 +153,10 @@ def test_unknown_encoders_are_refused_with_a_hint():
 def test_encoders_from_outside_and_prefixes_plug_in(monkeypatch):
     encoder = get_encoder("graphrec.features.text:LightTextEncoder", modality="title", dim=3)
     assert encoder == LightTextEncoder(dim=3)
-    monkeypatch.setitem(module.PREFIXES, "made", "types:SimpleNamespace")
-    monkeypatch.setattr("types.SimpleNamespace", lambda rest, dim: (rest, dim))
-    assert get_encoder("made:up/by:us", modality="text", dim=3) == ("up/by:us", 3)
+    monkeypatch.setitem(checkpoint.TOWERS, "made", "types:SimpleNamespace")
+    monkeypatch.setattr("types.SimpleNamespace", lambda *given: given)
+    encoder = get_encoder({"encoder": "made:up/by:us", "options": {"a": 1}}, modality="title_text")
+    assert encoder.tower == ("up/by:us", "text", {"a": 1}, "auto", "auto")
 
 
 def test_the_config_chooses_modalities_encoders_and_length(pictures):
@@ -167,6 +169,47 @@ def test_the_config_chooses_modalities_encoders_and_length(pictures):
     assert list(tables) == ["image", "text", "title"]
     assert tables["title"].dim == 2
     assert FeatureConfig.parse(chosen.model_dump()) == chosen
+
+
+def test_a_modality_may_be_made_from_other_columns(pictures):
+    texts = {"title": ["oak table", "lamp", None, None], "brand": ["Ash", None, "Elm", None]}
+    data = dataset({**texts, "x": [1, 2, 3, None], "y": [4, 5, 6, None]})
+    encoders = {
+        "about": {"encoder": "light-text", "columns": ["title", "brand"]},
+        "label": {"encoder": "light-text", "template": "{title}[ by {brand}]"},
+        "numbers": {"encoder": "numeric", "columns": ["x"]},
+        "place": {"encoder": "place", "columns": ["x", "y"]},
+    }
+    tables = FeatureConfig(encoders=encoders).tables(data)
+    assert {name: table.rows.tolist() for name, table in tables.items()} == {
+        "about": [0, 1, 2], "label": [0, 1, 2], "numbers": [0, 1, 2], "place": [0, 1, 2]
+    }  # fmt: skip
+    expected = LightTextEncoder().encode(["oak table\nAsh", "lamp", "Elm"])
+    np.testing.assert_array_equal(tables["about"].values, expected)
+    np.testing.assert_array_equal(
+        tables["label"].values, LightTextEncoder().encode(["oak table by Ash", "lamp", "by Elm"])
+    )
+    with pytest.raises(KeyError, match="unknown column 'titel': did you mean 'title'"):
+        FeatureConfig(encoders={"text": {"encoder": "light", "template": "{titel}"}}).tables(data)
+    with pytest.raises(ConfigError, match="a template, which names its columns, or columns, got both"):
+        FeatureConfig.parse({"encoders": {"text": {"encoder": "light", "columns": ["title"], "template": "{title}"}}})
+
+
+def test_users_are_encoded_alike():
+    people = Catalog(USERS, pd.DataFrame({"text": ["likes oak", None], "age": [3, 5]}, dtype=object))
+    data = replace(dataset(), people=people)
+    config = FeatureConfig(user_encoders={"text": "light", "age": "numeric"})
+    tables = config.user_tables(data)
+    assert list(tables) == ["user_age", "user_text"]
+    assert tables["user_text"].rows.tolist() == [0]
+    np.testing.assert_allclose(tables["user_age"].values, [[-1], [1]])
+    with pytest.raises(ConfigError, match="unknown catalogue column 'sex'"):
+        FeatureConfig(user_encoders={"sex": "categorical"}).user_tables(data)
+
+
+def test_the_kind_of_a_tower_is_named_where_the_modality_does_not_say_it(tmp_path):
+    with pytest.raises(ConfigError, match="expected kind: text, image, audio, video beside the encoder of 'cover'"):
+        get_encoder(f"path:{tmp_path}", modality="cover")
 
 
 def test_the_config_does_not_read_what_is_not_chosen(tmp_path):

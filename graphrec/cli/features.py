@@ -1,0 +1,140 @@
+"""``graphrec encode`` and ``graphrec features``: raw content to vectors, and the store that keeps them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphrec.cli.common import OUT, DataRoot, plain, readable
+from graphrec.config import ConfigError, apply_overrides, load_yaml, merge
+
+if TYPE_CHECKING:
+    from graphrec.features.store import Store
+    from graphrec.pipeline.encode import EncodedModality
+
+USER = "user_"
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="The feature store; by default in GRAPHREC_CACHE or the user's cache."),
+]
+features_app = typer.Typer(no_args_is_help=True, help="The feature store.")
+
+
+def encode(
+    target: Annotated[str, typer.Argument(metavar="DATASET|CONFIG", help="A data set, or a YAML file that names one.")],
+    encoders: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODALITY=ENCODER]...", help="text=light, image=open_clip:ViT-B-32/openai, user_age=…"),
+    ] = None,
+    data_root: DataRoot = None,
+    store: StoreFolder = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")] = "auto",
+    batch_size: Annotated[int | None, typer.Option(help="Values per batch.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and preprocess.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Keep float16 vectors.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at a value that cannot be read.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write <modality>.npy and <modality>.ids.csv there.")] = None,
+) -> None:
+    """Turns the texts, pictures and sounds of a data set into vectors, kept by content; stopped, it goes on."""
+    from graphrec.features.tables import FeatureConfig
+    from graphrec.pipeline.encode import encode as run_encode
+    from graphrec.pipeline.prepare import load_data
+
+    data, given = _target(target, data_root)
+    encoding = {"store": store, "device": device, "batch_size": batch_size, "workers": workers}
+    values = merge(given, {"encoding": {key: value for key, value in encoding.items() if value is not None}})
+    values = merge(values, _encoders(encoders or [], half=half))
+    config = FeatureConfig.parse(values | ({"strict": True} if strict else {}), where="features")
+    done = []
+    for found in run_encode(load_data(data), config):
+        done.append(found)
+        for path in [] if out is None else found.write(out):
+            plain(f"wrote {path}")
+    _present(done)
+
+
+@features_app.command("ls")
+def list_features(store: StoreFolder = None) -> None:
+    """Shows the encoders whose vectors are kept, with their sizes."""
+    from rich.table import Table
+
+    place = _open(store)
+    table = Table("encoder", "kind", "dim", "dtype", "vectors", "failed", "shards", "MiB", "used")
+    for entry in place.entries():
+        about, used = entry.manifest, time.strftime("%Y-%m-%d", time.localtime(entry.used))
+        numbers = (entry.values, entry.failures, entry.shards, entry.size / 2**20)
+        table.add_row(about.name, about.kind, str(about.dim), about.dtype, *map(readable, numbers), used)
+    OUT.print(table)
+    plain(f"store {place.root}")
+
+
+@features_app.command("verify")
+def verify_features(store: StoreFolder = None) -> None:
+    """Reads every shard whole; lists what is broken, and leaves with status 1 if something is."""
+    problems = _open(store).verify()
+    for problem in problems:
+        plain(f"{problem.path}: {problem.reason}")
+    plain(f"{len(problems)} problem(s)" + ("; graphrec features gc removes them" if problems else ""))
+    if problems:
+        raise typer.Exit(1)
+
+
+@features_app.command("gc")
+def collect_garbage(
+    encoders: Annotated[list[str] | None, typer.Argument(help="Encoders to forget, as ls names them.")] = None,
+    store: StoreFolder = None,
+    unused_days: Annotated[float | None, typer.Option(help="Also forget encoders not used for so long.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Removes leftovers and broken shards, and by option the vectors of encoders; whatever is in use stays."""
+    done = _open(store).gc(encoders=encoders or [], unused_days=unused_days, dry_run=dry_run)
+    for path in done.paths:
+        plain(f"{'would remove' if dry_run else 'removed'} {path}")
+    plain(
+        f"{len(done.paths)} file(s), {readable(done.size / 2**20)} MiB; forgot {done.forgotten} file(s) that are gone"
+    )
+
+
+def _target(target: str, root: Path | None) -> tuple[Any, dict[str, Any]]:
+    """Returns which data set, and the features section of the file if the target is one."""
+    from graphrec.cli import find_config
+    from graphrec.pipeline.config import DataConfig
+
+    values: dict[str, Any] = {"data": {"name": target}}
+    if target.endswith((".yaml", ".yml")) and Path(target).is_file():
+        found = load_yaml(find_config(target))
+        values = found if "data" in found else values
+    data = dict(values["data"]) | ({} if root is None else {"root": root})
+    return DataConfig.parse(data, where="data"), dict(values.get("features") or {})
+
+
+def _encoders(overrides: list[str], *, half: bool) -> dict[str, Any]:
+    """Returns the settings of ``text=SPEC`` and ``text.template=…``, those of ``user_…`` apart."""
+    full = [text if "." in text.partition("=")[0] else text.replace("=", ".encoder=", 1) for text in overrides]
+    found: dict[str, dict[str, Any]] = {"encoders": {}, "user_encoders": {}}
+    for name, entry in apply_overrides({}, full).items():
+        if not isinstance(entry, Mapping) or "encoder" not in entry:
+            raise ConfigError(f"expected an encoder for {name!r}, as in {name}=light, got {entry!r}")
+        part = "user_encoders" if name.startswith(USER) else "encoders"
+        found[part][name.removeprefix(USER)] = {**entry, **({"dtype": "float16"} if half else {})}
+    return {part: entries for part, entries in found.items() if entries}
+
+
+def _present(done: list[EncodedModality]) -> None:
+    from rich.table import Table
+
+    table = Table("modality", "encoder", "present", "dim", "seconds")
+    for found in done:
+        present = f"{len(found.table.rows):,} of {len(found.table.ids):,} {found.table.ids.name}s"
+        table.add_row(found.name, found.table.source, present, str(found.table.dim), f"{found.seconds:.1f}")
+    OUT.print(table)
+
+
+def _open(store: Path | None) -> Store:
+    from graphrec.features.store import Store
+
+    return Store(store)

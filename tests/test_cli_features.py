@@ -1,0 +1,78 @@
+"""``graphrec encode`` and ``graphrec features`` on a small shop with a real text encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from graphrec.cli import app
+from graphrec.data.drawing import Look
+
+
+@pytest.fixture
+def call(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+
+    def run(*arguments: object):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Writes a table of interactions with the items' texts and pictures, one of which is broken."""
+    pictures = [Look(colour, "star", "dots", 1).save(tmp_path).name for colour in ("red", "green", "blue")]
+    (tmp_path / "broken.png").write_text("no picture")
+    names = [*pictures, "broken.png", None]
+    rows = [(user, item, f"a lamp of kind {item}", names[item % 5]) for user in range(12) for item in range(20)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "text", "image"]).sample(frac=0.5, random_state=0)
+    frame.to_csv(tmp_path / "shop.csv", index=False)
+    return tmp_path / "shop.csv"
+
+
+def test_encode_says_what_was_made_and_writes_it(call, shop, tmp_path):
+    result = call("encode", shop, "text=light", "image=light", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "light-text" in result.stdout
+    assert "20 of 20 items" in result.stdout
+    assert "12 of 20 items" in result.stdout  # four pictures are broken, four items have none
+    vectors, ids = np.load(tmp_path / "out" / "image.npy"), pd.read_csv(tmp_path / "out" / "image.ids.csv")
+    assert len(vectors) == len(ids) == 12
+    assert set(ids["item"] % 5) == {0, 1, 2}
+
+
+def test_encode_with_a_tower_fills_the_store_that_features_looks_after(call, shop, tmp_path, minilm):
+    store = tmp_path / "store"
+    arguments = ("encode", shop, f"text=path:{minilm}", "image=light", "--store", store, "--half")
+    first, again = call(*arguments), call(*arguments)
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output
+    listed = call("features", "ls", "--store", store)
+    assert "float16" in listed.stdout
+    assert "│ 20 " in listed.stdout
+    assert "0 problem(s)" in call("features", "verify", "--store", store).stdout
+    (shard,) = store.rglob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-10])
+    broken = call("features", "verify", "--store", store)
+    assert broken.exit_code == 1
+    assert shard.name in broken.stdout
+    assert f"would remove {shard}" in call("features", "gc", "--dry-run", "--store", store).stdout
+    assert f"removed {shard}" in call("features", "gc", "--store", store).stdout
+    assert not shard.exists()
+
+
+def test_encode_refuses_what_it_cannot_do_in_one_line(call, shop, tmp_path):
+    for arguments, expected in (
+        (("sound=light",), "unknown catalogue column 'sound'"),
+        (("text.template={text}",), "expected an encoder for 'text', as in text=light"),
+        (("image=open_clip:local-dir:" + str(tmp_path / "none"),), "none"),
+        (("image=light", "--strict"), "broken.png"),
+    ):
+        result = call("encode", shop, *arguments)
+        assert result.exit_code == 2, result.output
+        assert expected in result.stderr
+    bare = tmp_path / "bare.csv"
+    pd.read_csv(shop)[["user", "item"]].to_csv(bare, index=False)
+    assert "expected something to encode in 'bare'" in call("encode", bare).stderr
