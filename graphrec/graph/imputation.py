@@ -61,8 +61,8 @@ def impute(
     ``neighbors``
         The mean of the vectors of the ``k`` items that most share the item's users, among the items that have the
         modality, weighted by the cosine of :func:`~graphrec.graph.behavior.co_occurrence`; items that tie with the
-        last of them count too. NeighMean of `"Do We Really Need to Drop Items with Missing Modalities in Multimodal
-        Recommendation?" <https://arxiv.org/abs/2408.11767>`_.
+        last of them count too. After NeighMean of `"Do We Really Need to Drop Items with Missing Modalities in
+        Multimodal Recommendation?" <https://arxiv.org/abs/2408.11767>`_, which counts all neighbours equally.
     ``propagate``
         Feature propagation, from `"On the Unreasonable Effectiveness of Feature Propagation in Learning on Graphs with
         Missing Node Features" <https://arxiv.org/abs/2111.12128>`_, on the graph of items that share users, as in
