@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from graphrec.data.archive import unpack, unpacked
@@ -41,10 +42,22 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class RawFiles:
-    """Where a parser finds the raw files, and what they are."""
+    """Where a parser finds the raw files, and what they are.
+
+    Args:
+        folder: The folder for the parser.
+        known: What has been checked already.
+        top: A folder whose files are listed too, once somebody asks: that may take a while.
+    """
 
     folder: Path
-    files: tuple[SourceFile, ...]
+    known: tuple[SourceFile, ...] = ()
+    top: Path | None = None
+
+    @cached_property
+    def files(self) -> tuple[SourceFile, ...]:
+        """All files: those of the card's names or else every one by itself, pictures and sounds together."""
+        return self.known if self.top is None else (*self.known, *_listed(self.top, media_only=bool(self.known)))
 
 
 def fetch(card: DatasetCard, raw: Path, *, source: Path | None = None, optional: bool = False) -> RawFiles:
@@ -70,7 +83,7 @@ def fetch(card: DatasetCard, raw: Path, *, source: Path | None = None, optional:
     for folder in filter(None, (source, raw)):
         if _holds_unpacked(card, folder):
             log.info("using the files in %s as they are", folder)
-            return RawFiles(_descend(folder, ()), tuple(_listed(folder)))
+            return RawFiles(_descend(folder, ()), top=folder)
         if _holds_downloads(card, folder):
             break
     if not card.downloads:
@@ -87,65 +100,102 @@ def instructions(card: DatasetCard) -> str:
     )
 
 
+def is_empty(raw: Path) -> bool:
+    """Returns whether a folder of raw files holds none."""
+    return not raw.is_dir() or not _contents(raw, ())
+
+
 def _collect(card: DatasetCard, raw: Path, source: Path | None, optional: bool) -> RawFiles:
     raw.mkdir(parents=True, exist_ok=True)
-    pins, files, archives = _read_pins(raw), [], []
+    gathering = _Gathering(card, raw, source, optional)
+    pins, files = _read_pins(raw), []
     for entry in card.downloads:
-        expected = pins.get(entry.file) if entry.sha256 == UNVERIFIED else entry.sha256
-        kept = _kept(entry, raw, source, pins.get(entry.file))
+        found = gathering.take(entry, pins.get(entry.file))
+        if found is not None:
+            files.append(found)
+            pins[entry.file] = found.sha256
+            _write_pins(raw, pins)
+    folder = gathering.folder()
+    return RawFiles(folder, tuple(files), top=folder)
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    """Brings the files of a card together, in the folder of raw files or where they all are."""
+
+    card: DatasetCard
+    raw: Path
+    source: Path | None
+    optional: bool
+
+    @cached_property
+    def whole(self) -> Path | None:
+        """The source, if it has every file that is wanted, none of them packed: it is used where it is."""
+        if self.source is None:
+            return None
+        source = self.source
+        lacking = [entry for entry in self.card.downloads if not (source / entry.file).is_file()]
+        packed = any(entry.extract for entry in self.card.downloads if entry not in lacking)
+        return None if packed or any(self._is_wanted(entry) for entry in lacking) else source
+
+    def folder(self) -> Path:
+        """Returns the folder that the files lie in, unpacked."""
+        archives = [self.raw / entry.file for entry in self.card.downloads if entry.extract]
+        return self.whole or _descend(self.raw, archives)
+
+    def take(self, entry: Download, pin: str | None) -> SourceFile | None:
+        """Checks, and where it must be downloads and unpacks, one file; None for an optional one that is left out."""
+        expected = pin if entry.sha256 == UNVERIFIED else entry.sha256
+        kept = self._kept(entry, pin) if pin == expected else None
         if kept is not None:
-            files.append(kept)
-            continue
-        found = _have(card, entry, raw, source, expected, optional)
+            return kept
+        path = (self.whole or self.raw) / entry.file
+        found = self._put(entry, path, expected)
         if found is None:
-            continue
-        pins[entry.file] = found
-        _write_pins(raw, pins)
-        path = raw / entry.file
-        files.append(SourceFile(entry.file, path.stat().st_size, found, entry.url))
+            return None
         if entry.extract:
-            unpack(path, raw / _stem(entry.file))
-            archives.append(path)
-    return RawFiles(_descend(raw, archives), tuple(files))
+            unpack(path, self.raw / _stem(entry.file))
+        return SourceFile(entry.file, path.stat().st_size, found, entry.url)
 
+    def _is_wanted(self, entry: Download) -> bool:
+        return not entry.optional or (self.optional and bool(entry.url))
 
-def _kept(entry: Download, raw: Path, source: Path | None, pin: str | None) -> SourceFile | None:
-    """Returns what is known of an archive that was removed after its files had been unpacked."""
-    if pin is None or not entry.extract or entry.sha256 not in (UNVERIFIED, pin):
-        return None
-    if (raw / entry.file).exists() or (source is not None and (source / entry.file).exists()):
-        return None
-    state = unpacked(raw / _stem(entry.file))
-    return None if state is None else SourceFile(entry.file, int(state["size"]), pin, entry.url)
+    def _given(self, entry: Download) -> Path | None:
+        path = None if self.source is None else self.source / entry.file
+        return path if path is not None and path.is_file() else None
 
+    def _kept(self, entry: Download, pin: str | None) -> SourceFile | None:
+        """Returns what is known of an archive that was removed after its files had been unpacked."""
+        if pin is None or not entry.extract or (self.raw / entry.file).exists() or self._given(entry) is not None:
+            return None
+        state = unpacked(self.raw / _stem(entry.file))
+        return None if state is None else SourceFile(entry.file, int(state["size"]), pin, entry.url)
 
-def _have(
-    card: DatasetCard, entry: Download, raw: Path, source: Path | None, expected: str | None, optional: bool
-) -> str | None:
-    """Puts one file into the raw folder and returns its SHA-256; None for an optional one that is left out."""
-    path = raw / entry.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if source is not None and (source / entry.file).is_file():
-        found = check_hash(source / entry.file, expected)
-        _link(source / entry.file, path)
-        return found
-    if path.is_file():
-        return check_hash(path, expected)
-    if entry.optional and not (optional and entry.url):
-        return None
-    if entry.login:
-        raise FileNotFoundError(
-            f"expected {entry.file!r} of {card.name!r} in {str(source or raw)!r}, which cannot be downloaded openly: "
-            f"{entry.login.strip()} Then put it there, or name its folder with --from"
-        )
-    download(entry.url, path, sha256=expected)
-    return check_hash(path, None) if expected is None else expected
+    def _put(self, entry: Download, path: Path, expected: str | None) -> str | None:
+        """Brings a file to its path and returns its SHA-256."""
+        given = self._given(entry)
+        if given is not None:
+            found = check_hash(given, expected)
+            _link(given, path)
+            return found
+        if path.is_file():
+            return check_hash(path, expected)
+        if not self._is_wanted(entry):
+            return None
+        if entry.login:
+            raise FileNotFoundError(
+                f"expected {entry.file!r} of {self.card.name!r} in {str(self.source or self.raw)!r}, which cannot be "
+                f"downloaded openly: {entry.login.strip()} Then put it there, or name its folder with --from"
+            )
+        download(entry.url, path, sha256=expected)
+        return check_hash(path, None) if expected is None else expected
 
 
 def _link(source: Path, path: Path) -> None:
     """Makes a path in the raw folder stand for a file elsewhere: a link where the disk allows it, else a copy."""
     if path.exists() and path.samefile(source):
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     try:
         os.link(source, path)
@@ -181,7 +231,7 @@ def _stem(file: str) -> str:
     return file[: len(file) - len(suffix)] if suffix else f"{file}.unpacked"
 
 
-def _listed(folder: Path) -> Iterable[SourceFile]:
+def _listed(folder: Path, *, media_only: bool) -> Iterable[SourceFile]:
     """Yields the files below a folder: each by its content, pictures and sounds together by name and size."""
     media: list[str] = []
     total = 0
@@ -190,11 +240,11 @@ def _listed(folder: Path) -> Iterable[SourceFile]:
         if path.suffix.lower() in MEDIA_SUFFIXES:
             media.append(f"{path.stat().st_size}  {name}\n")
             total += path.stat().st_size
-        elif not name.startswith(".") and name != PINS:
+        elif not media_only and not name.startswith(".") and name != PINS:
             yield SourceFile(name, path.stat().st_size, check_hash(path, None))
     if media:
         digest = hashlib.sha256("".join(media).encode()).hexdigest()
-        yield SourceFile(f"{len(media)} pictures and sounds", total, digest)
+        yield SourceFile(f"pictures and sounds: {len(media)}", total, digest)
 
 
 def _read_pins(raw: Path) -> dict[str, str]:

@@ -28,7 +28,7 @@ from graphrec.data.cards import (
 )
 from graphrec.data.content import PATH_MODALITIES
 from graphrec.data.dataset import Dataset, Vectors
-from graphrec.data.fetch import RawFiles, fetch, instructions
+from graphrec.data.fetch import RawFiles, fetch, instructions, is_empty
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.data.prepared import write_prepared
 from graphrec.data.raw import RawData
@@ -93,24 +93,25 @@ def prepare_dataset(
     chosen = Recipe.parse(merge(card.prepare.model_dump(), recipe or {}), where="recipe")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
-        if source is None and not (folder / RAW).is_dir() and _manifest(folder).get("settings") == chosen.model_dump():
+        if source is None and is_empty(folder / RAW) and _manifest(folder).get("settings") == chosen.model_dump():
             return folder  # its raw files have been removed since
         raw = fetch(card, folder / RAW, source=None if source is None else Path(source), optional=optional)
-        key = _key(card, chosen, raw)
-        if _is_prepared(folder, key, force):
+        if _is_prepared(folder, card, chosen, raw, force):
             log.info("%s is prepared already", folder)
             return folder
         with working(f"preparing {card.name}"):
             made = _from_raw(card, raw, chosen, strict) if card.raw is not None else _from_reader(card, raw, recipe)
-            _write(folder, card, _portable(made, folder), key, raw)
+            _write(folder, card, _portable(made, folder), _key(card, chosen, raw), raw)
     return folder
 
 
-def _is_prepared(folder: Path, key: str, force: bool) -> bool:
+def _is_prepared(folder: Path, card: DatasetCard, recipe: Recipe, raw: RawFiles, force: bool) -> bool:
     manifest = _manifest(folder)
-    if manifest.get("key") == key:
+    if not manifest:
+        return False
+    if manifest.get("key") == _key(card, recipe, raw):
         return True
-    if manifest and not force:
+    if not force:
         settings = ", ".join(f"{name}={value}" for name, value in manifest.get("settings", {}).items())
         raise ValueError(
             f"expected no data set in {str(folder)!r} or the same one, got one from other files or settings "

@@ -68,9 +68,25 @@ def test_other_files_in_the_raw_folder_are_taken_for_unpacked_ones(card, site, t
     lines = "".join(f"{number}  outer/inner/images/{number}.jpg\n" for number in range(3))
     assert found.files == (
         SourceFile("outer/inner/own.csv", 3, sha256(b"own")),
-        SourceFile("3 pictures and sounds", 3, sha256(lines.encode())),
+        SourceFile("pictures and sounds: 3", 3, sha256(lines.encode())),
     )
     assert site.asked == []
+
+
+def test_a_folder_with_all_files_is_used_where_it_is_with_its_pictures(tmp_path):
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    (there / "images").mkdir(parents=True)
+    (there / "a.csv").write_bytes(b"aaa")
+    (there / "images" / "1.jpg").write_bytes(b"x")
+    (there / "unrelated.iso").write_bytes(b"never read")
+    card = make_card({"file": "a.csv", "login": "Ask."}, {"file": "b.csv", "url": "http://x", "optional": True})
+    found = fetch(card, raw, source=there)
+    assert found.folder == there
+    assert [entry.file for entry in found.files] == ["a.csv", "pictures and sounds: 1"]
+    assert [path.name for path in raw.iterdir()] == ["pins.json"]
+    (there / "a.csv").write_bytes(b"bbb")
+    with pytest.raises(ValueError, match="expected the SHA-256"):
+        fetch(card, raw, source=there)
 
 
 def test_a_folder_of_pictures_alone_is_not_passed_through(tmp_path):

@@ -143,6 +143,9 @@ def test_a_prepared_folder_without_its_raw_files_needs_no_download(root, site, t
     folder = prepare_dataset("toy", root)
     (folder / "raw").rename(tmp_path / "moved")
     assert prepare_dataset("toy", root) == folder
+    (folder / "raw").mkdir()
+    (folder / "raw" / "pins.json").write_text("{}")
+    assert prepare_dataset("toy", root) == folder
     assert site.wanted == [None]
 
 
@@ -195,7 +198,7 @@ def test_a_pinned_file_must_stay_the_same(root, site):
     (folder / "raw" / "toy.zip").unlink()
     site.files["/toy.zip"] = archive(ratings(seed=1))
     with pytest.raises(ValueError, match=r"(?s)does not match.*pins\.json"):
-        prepare_dataset("toy", root)
+        prepare_dataset("toy", root, recipe={"seed": 1})
     (folder / "raw" / "toy.zip").write_bytes(b"tampered")
     with pytest.raises(ValueError, match="move it away to have it downloaded again"):
         prepare_dataset("toy", root)
