@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphrec.features.encoder import Kind
-from graphrec.features.file_index import FileIndex, Stamp
+from graphrec.features.file_index import FileIndex, stamp_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,14 +33,14 @@ class Contents:
 
     keys: list[bytes | None]
     reasons: dict[int, str] = field(default_factory=dict)
-    stamps: dict[bytes, Stamp] = field(default_factory=dict)
+    stamps: dict[bytes, bytes] = field(default_factory=dict)
 
     def unchanged(self, value: Any) -> bool:
         """Tells whether a value still has the content that its key stands for; only files can change."""
         if not _is_path(value) or not self.stamps:
             return True
         path = absolute(value)
-        return Stamp.of(os.stat(path)) == self.stamps[path]  # noqa: PTH116 - bytes
+        return stamp_of(os.stat(path)) == self.stamps[path]  # noqa: PTH116 - bytes
 
 
 def identify(
@@ -62,20 +62,24 @@ def identify(
     Raises:
         TypeError: If a value is of another type.
     """
-    for value in values:
+    types = {type(value): value for value in values}
+    for value in types.values():
         _require(kind, value)
     if kind == "text":
         return Contents([hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest() for value in values])
-    files = [absolute(value) if _is_path(value) else None for value in values]
-    found = _identify_files(dict.fromkeys(path for path in files if path is not None), index, pool, advance)
+    named = {each for each, value in types.items() if _is_path(value)}
+    files = [absolute(value) if type(value) in named else None for value in values]
     contents = Contents([None] * len(values))
+    digests, reasons = _identify_files(
+        {path for path in files if path is not None}, contents.stamps, index, pool, advance
+    )
     for at, path in enumerate(files):
         if path is None:
             contents.keys[at] = hash_image(values[at])
-        elif isinstance(known := found[path], str):
-            contents.reasons[at] = known
+        elif path in digests:
+            contents.keys[at] = digests[path]
         else:
-            contents.stamps[path], contents.keys[at] = known
+            contents.reasons[at] = reasons[path]
     return contents
 
 
@@ -106,27 +110,37 @@ def reason_of(error: BaseException) -> str:
 
 
 def _identify_files(
-    paths: Iterable[bytes], index: FileIndex, pool: Executor, advance: Callable[[int], object]
-) -> dict[bytes, tuple[Stamp, bytes] | str]:
-    """Returns the stamp and key of every file, or why it has none."""
-    now = {path: _stamp(path) for path in paths}
-    stamps = {path: stamp for path, stamp in now.items() if isinstance(stamp, Stamp)}
-    known = index.lookup(stamps)
-    found: dict[bytes, tuple[Stamp, bytes] | str] = {path: str(reason) for path, reason in now.items()}
-    found.update({path: (stamps[path], digest) for path, digest in known.items()})
-    unknown = [path for path in stamps if path not in known]
+    paths: Iterable[bytes],
+    stamps: dict[bytes, bytes],
+    index: FileIndex,
+    pool: Executor,
+    advance: Callable[[int], object],
+) -> tuple[dict[bytes, bytes], dict[bytes, str]]:
+    """Returns the SHA-256 of files, and why others have none; fills in the stamps."""
+    reasons: dict[bytes, str] = {}
+    for path in paths:
+        stamp = _stamp(path)
+        if isinstance(stamp, bytes):
+            stamps[path] = stamp
+        else:
+            reasons[path] = stamp
+    digests = index.lookup(stamps)
+    unknown = [path for path in stamps if path not in digests]
     for start in range(0, len(unknown), HASHED_AT_ONCE):
         part, began = unknown[start : start + HASHED_AT_ONCE], time.time_ns()
-        hashed = {}
+        hashed: dict[bytes, tuple[bytes, bytes]] = {}
         for path, result in zip(part, pool.map(_hash_file, part), strict=True):
-            hashed[path] = result
+            if isinstance(result, str):
+                reasons[path] = result
+            else:
+                hashed[path] = result
+                stamps[path], digests[path] = result
             advance(1)
-        index.record({path: entry for path, entry in hashed.items() if not isinstance(entry, str)}, now_ns=began)
-        found.update(hashed)
-    return found
+        index.record(hashed, now_ns=began)
+    return digests, reasons
 
 
-def _stamp(path: bytes) -> Stamp | str:
+def _stamp(path: bytes) -> bytes | str:
     try:
         status = os.stat(path)  # noqa: PTH116 - bytes
     except OSError as error:
@@ -135,15 +149,15 @@ def _stamp(path: bytes) -> Stamp | str:
         return "no such file: its path holds a null byte"
     if not stat.S_ISREG(status.st_mode):
         return "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
-    return Stamp.of(status)
+    return stamp_of(status)
 
 
-def _hash_file(path: bytes) -> tuple[Stamp, bytes] | str:
+def _hash_file(path: bytes) -> tuple[bytes, bytes] | str:
     try:
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - bytes
-            before = Stamp.of(os.fstat(stream.fileno()))
+            before = stamp_of(os.fstat(stream.fileno()))
             digest = hashlib.file_digest(stream, "sha256").digest()
-            after = Stamp.of(os.fstat(stream.fileno()))
+            after = stamp_of(os.fstat(stream.fileno()))
     except OSError as error:
         return reason_of(error)
     return (after, digest) if before == after else "it is being written to"

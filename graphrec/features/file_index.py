@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from graphrec.runtime import logger
 
@@ -17,32 +17,28 @@ FRESH_NS = 2_000_000_000  # a file this young may still change without its times
 ASKED_AT_ONCE = 500  # paths of one query; SQLite allowed 999 for long
 WAIT_S = 30.0
 TABLE = (
-    "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, "
-    "ctime INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID"
+    "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, stamp BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID"
 )
+STAMP = struct.Struct("<qqqQ")
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
-class Stamp(NamedTuple):
-    """What changes when a file is written to or replaced: bytes, times in nanoseconds, and the inode."""
+def stamp_of(status: os.stat_result) -> bytes:
+    """Returns what changes when a file is written to or replaced: its bytes, times in nanoseconds, and inode.
 
-    size: int
-    mtime: int
-    ctime: int
-    inode: int
+    As bytes, because Python's garbage collector would look through a hundred thousand tuples again and again.
+    """
+    return STAMP.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """Returns the stamp of a file from its status."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
-    def settled(self, now_ns: int) -> bool:
-        """Tells whether a change after ``now_ns`` must show in the stamp.
+def is_settled(stamp: bytes, now_ns: int) -> bool:
+    """Tells whether a change to the file after ``now_ns`` must show in its stamp.
 
-        The rule of git, `"Racy Git" <https://git-scm.com/docs/racy-git>`_: clocks of file systems are coarse, so a
-        file that was read within the same tick as it was written could be written again without a trace.
-        """
-        return max(self.mtime, self.ctime) + FRESH_NS < now_ns
+    The rule of git, `"Racy Git" <https://git-scm.com/docs/racy-git>`_: clocks of file systems are coarse, so a file
+    that was read within the same tick as it was written could be written again without a trace.
+    """
+    _, modified, changed, _ = STAMP.unpack(stamp)
+    return bool(max(modified, changed) + FRESH_NS < now_ns)
 
 
 class FileIndex:
@@ -57,7 +53,7 @@ class FileIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def lookup(self, stamps: Mapping[bytes, Stamp]) -> dict[bytes, bytes]:
+    def lookup(self, stamps: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Returns the SHA-256 of the files that are as they were when they were indexed.
 
         Args:
@@ -66,10 +62,10 @@ class FileIndex:
         if self.path.is_file():
             with self._forgiving(), self._connection() as connection:
                 rows = _rows(connection, list(stamps))
-                return {path: digest for path, *stamp, digest in rows if tuple(stamp) == stamps[path]}
+                return {path: digest for path, stamp, digest in rows if stamp == stamps[path]}
         return {}
 
-    def record(self, files: Mapping[bytes, tuple[Stamp, bytes]], *, now_ns: int | None = None) -> None:
+    def record(self, files: Mapping[bytes, tuple[bytes, bytes]], *, now_ns: int | None = None) -> None:
         """Keeps what files hold, except of those that changed within the last two seconds.
 
         Args:
@@ -77,10 +73,10 @@ class FileIndex:
             now_ns: A time before the first file was read, in nanoseconds of Unix time; now by default.
         """
         now_ns = time.time_ns() if now_ns is None else now_ns
-        rows = [(path, *stamp, digest) for path, (stamp, digest) in files.items() if stamp.settled(now_ns)]
+        rows = [(path, *entry) for path, entry in files.items() if is_settled(entry[0], now_ns)]
         if rows:
             with self._forgiving(), self._connection(create=True) as connection, connection:
-                connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", rows)
 
     def prune(self) -> int:
         """Forgets the files that are gone, and returns how many that were."""
@@ -126,7 +122,7 @@ class FileIndex:
                     self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
-def _rows(connection: sqlite3.Connection, paths: Sequence[bytes]) -> Iterator[tuple[bytes, int, int, int, int, bytes]]:
+def _rows(connection: sqlite3.Connection, paths: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
     for start in range(0, len(paths), ASKED_AT_ONCE):
         part = paths[start : start + ASKED_AT_ONCE]
         yield from connection.execute(f"SELECT * FROM file WHERE path IN ({','.join('?' * len(part))})", part)
