@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 Side = Literal[0, 1]
+SIDES: tuple[Side, Side] = (0, 1)
 BETAS = (0.9, 0.98)  # CLIP's
 EMBED_BATCH = 64
 
@@ -125,8 +126,8 @@ class ContrastiveTrainer:
 
         Items with the same picture or the same text do not count against each other.
         """
-        first, second = (self._vectors(side, rows) for side in (0, 1))
-        same = [self.labels[rows, side] for side in (0, 1)]
+        first, second = (self._vectors(side, rows) for side in SIDES)
+        same = [self.labels[rows, side] for side in SIDES]
         return ranks(first, second, same=same), ranks(second, first, same=same)
 
     def train(self, parts: PairSplit) -> list[Epoch]:
@@ -175,11 +176,11 @@ class ContrastiveTrainer:
         sides: tuple[Sequence[Any], Sequence[Any]] = (first, second)
         chunks = [[inputs[at : at + size] for at in range(0, len(inputs), size)] for inputs in sides]
         with torch.no_grad():
-            vectors = [torch.cat([self._embed(side, part) for part in chunks[side]]) for side in (0, 1)]
+            vectors = [torch.cat([self._embed(side, part) for part in chunks[side]]) for side in SIDES]
         leaves = [vector.requires_grad_() for vector in vectors]
         loss = self.dual.loss(*leaves)
         loss.backward()
-        for side in (0, 1):
+        for side in SIDES:
             self._carry_back(side, chunks[side], leaves[side].grad)
         return loss.detach()
 
