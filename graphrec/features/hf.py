@@ -41,7 +41,9 @@ def load(checkpoint: str, kind: Kind, options: Mapping[str, Any], device: str, p
     """
     if checkpoint.startswith(("/", ".")) and not Path(checkpoint).is_dir():
         raise ConfigError(f"expected a folder for 'hf:{checkpoint}', but there is no folder {checkpoint!r}")
-    audio = kind == "text" and model_config(checkpoint).model_type in AUDIO_TYPES
+    with checkpoint_errors(checkpoint, f"hf:{checkpoint}"), quiet():
+        config = find_json(checkpoint, "config.json") or {}  # old checkpoints of sentence-transformers have none here
+    audio = kind == "text" and config.get("model_type") in AUDIO_TYPES
     target = LOADERS["audio"] if audio else LOADERS[kind]
     tower: Tower = resolve(target, {}, kind="tower")(checkpoint, kind, options, device, precision)
     return tower

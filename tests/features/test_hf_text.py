@@ -179,6 +179,30 @@ def test_a_prompt_can_be_left_out_of_the_pooling(bert):
     np.testing.assert_allclose(encode(tower(bert, prefix="find this: "), TEXTS), expected, atol=1e-5)
 
 
+def test_the_transformer_may_lie_in_a_folder_of_its_own(bert, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(bert, old / "0_Transformer")
+    add_modules(old, pooling(pooling_mode_cls_token=True))
+    modules = json.loads((old / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (old / "modules.json").write_text(json.dumps(modules))
+    (old / "0_Transformer" / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12}))
+    np.testing.assert_allclose(encode(tower(old), TEXTS), sentence_transformer(old).encode(TEXTS), atol=1e-5)
+
+
+def test_a_decoder_without_a_padding_token_is_pooled_at_its_last_token(minilm, tmp_path):
+    from transformers import GPT2Config, GPT2Model
+
+    torch.manual_seed(0)
+    model = GPT2Model(GPT2Config(vocab_size=30522, n_positions=24, n_embd=32, n_layer=2, n_head=4)).eval()
+    tokenizer = bert_tokenizer(minilm)
+    tokenizer.pad_token = None
+    found = tower(save_hf(tmp_path, model, tokenizer), pooling="last")
+    with torch.no_grad():
+        rows = [model(torch.tensor(found.read(text))).last_hidden_state[0, -1] for text in TEXTS]
+    np.testing.assert_allclose(encode(found, TEXTS), torch.stack(rows).numpy(), atol=1e-5)
+
+
 def test_an_unknown_module_is_refused(bert):
     add_modules(bert, ("Danse", "1_Danse", {}))
     with pytest.raises(ConfigError, match=r"unknown module of sentence-transformers 'Danse': did you mean 'Dense'"):
