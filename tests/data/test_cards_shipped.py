@@ -1,12 +1,17 @@
+import gzip
+import json
 import re
+import zipfile
 
 import pytest
 from pydantic import TypeAdapter
 
 from graphrec.config import load_yaml
-from graphrec.data.cards import UNVERIFIED, DatasetCard, card_names, load_card
+from graphrec.data.cards import UNVERIFIED, DatasetCard, card_names, load_card, read_card
 from graphrec.data.formats import FORMATS, RawOptions
 from graphrec.data.formats.lines import find_file
+from graphrec.data.prepare import prepare_dataset
+from graphrec.data.sources import load_dataset
 from graphrec.runtime import package_folder
 
 ASKED = (
@@ -99,3 +104,55 @@ def test_options_of_raw_files_are_those_of_their_format():
     for name in RAW:
         values = load_yaml(package_folder("datasets") / f"{name}.yaml")["raw"]
         assert TypeAdapter(RawOptions).validate_python(values) == load_card(name).raw
+
+
+def ratings_of_a_small_crowd(users=12, items=9):
+    pairs = [(user, item) for user in range(1, users + 1) for item in range(1, items + 1) if (user + item) % 4]
+    return [(user, item, 4 + (user * item) % 2, 978300000 + place) for place, (user, item) in enumerate(pairs)]
+
+
+def test_an_archive_becomes_a_benchmark_by_the_name_of_its_card(tmp_path):
+    crowd = ratings_of_a_small_crowd()
+    with zipfile.ZipFile(tmp_path / "ml-1m.zip", "w") as archive:
+        archive.writestr("ml-1m/ratings.dat", "".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in [*crowd, (1, 4, 3, 5)]))
+        archive.writestr("ml-1m/movies.dat", "".join(f"{item}::Movie {item}::Drama\n" for item in range(1, 10)))
+        archive.writestr("ml-1m/users.dat", "".join(f"{user}::F::25::10::48067\n" for user in range(1, 13)))
+    prepare_dataset("ml-1m", tmp_path / "root", source=tmp_path)
+    data = load_dataset("ml-1m", root=tmp_path / "root")
+    assert (data.num_users, data.num_items) == (12, 9)
+    assert len(data.split.train) + len(data.split.valid) + len(data.test) == len(crowd)  # 3 stars are below 4
+    assert data.items.values("text")[0] == "Movie 1\nDrama"
+    assert data.people.values("occupation")[0] == "K-12 student"
+
+
+def test_a_category_of_amazon_becomes_a_benchmark_with_texts_and_picture_addresses(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    reviews = "".join(
+        json.dumps({"reviewerID": f"A{u}", "asin": f"000{i}", "overall": r, "unixReviewTime": t}) + "\n"
+        for u, i, r, t in ratings_of_a_small_crowd()
+    )
+    meta = "".join(
+        f"{{'asin': '000{item}', 'title': 'It\\'s {item}', 'imUrl': 'http://x/{item}'}}\n" for item in range(12)
+    )
+    (source / "reviews_Beauty_5.json.gz").write_bytes(gzip.compress(reviews.encode()))
+    (source / "meta_Beauty.json.gz").write_bytes(gzip.compress(meta.encode()))
+    folder = prepare_dataset("amazon-2014:Beauty", tmp_path / "root", source=source)
+    data = load_dataset(folder)
+    assert data.name == "amazon-2014-Beauty"
+    assert list(data.items.ids.index) == [f"000{item}" for item in range(1, 10)]
+    assert data.items.values("title")[0] == "It's 1"
+    assert data.items.values("image_url")[0] == "http://x/1"
+
+
+@pytest.mark.data
+def test_the_real_100k_prepared_is_what_its_own_reader_reads(real_data, tmp_path):
+    folder = prepare_dataset("ml-100k", tmp_path, source=real_data("ml-100k"))
+    own, prepared = read_card(load_card("ml-100k"), real_data("ml-100k")), load_dataset(folder)
+    for part, other in ((own.split.train, prepared.split.train), (own.split.valid, prepared.split.valid)):
+        assert pairs_of(part) == pairs_of(other)
+    assert pairs_of(own.test) == pairs_of(prepared.test)  # ids that lost all their ratings are gone, nothing else
+
+
+def pairs_of(interactions):
+    return set(map(tuple, interactions.to_frame()[["user", "item"]].to_numpy().tolist()))

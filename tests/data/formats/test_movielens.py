@@ -101,5 +101,5 @@ def test_the_real_100k_is_what_its_reader_reads(real_data):
     assert (len(raw.interactions), len(raw.people), len(raw.items)) == (100_000, 943, 1682)
     for name in ("title", "genres"):
         own = raw.items[name].reindex(data.items.ids.index)
-        assert [value or None for value in own] == data.items.values(name)
+        assert [value or None for value in own] == [value and value.strip() for value in data.items.values(name)]
     assert (raw.interactions["rating"] >= 4).sum() == len(data.split.train) + len(data.split.valid) + len(data.test)
