@@ -39,6 +39,7 @@ def test_encode_says_what_was_made_and_writes_it(call, shop, tmp_path):
     assert "light-text" in result.stdout
     assert "20 of 20 items" in result.stdout
     assert "12 of 20 items" in result.stdout  # four pictures are broken, four items have none
+    assert "light-image" not in call("encode", shop, "text=light").stdout
     vectors, ids = np.load(tmp_path / "out" / "image.npy"), pd.read_csv(tmp_path / "out" / "image.ids.csv")
     assert len(vectors) == len(ids) == 12
     assert set(ids["item"] % 5) == {0, 1, 2}

@@ -39,7 +39,10 @@ def encode(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a value that cannot be read.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write <modality>.npy and <modality>.ids.csv there.")] = None,
 ) -> None:
-    """Turns the texts, pictures and sounds of a data set into vectors, kept by content; stopped, it goes on."""
+    """Turns the texts, pictures and sounds of a data set into vectors, kept by content; stopped, it goes on.
+
+    Without encoders, those of the CONFIG, else the light ones, are used for whatever they can read.
+    """
     from graphrec.features.tables import FeatureConfig
     from graphrec.pipeline.encode import encode as run_encode
     from graphrec.pipeline.prepare import load_data
@@ -47,7 +50,7 @@ def encode(
     data, given = _target(target, data_root)
     encoding = {"store": store, "device": device, "batch_size": batch_size, "workers": workers}
     values = merge(given, {"encoding": {key: value for key, value in encoding.items() if value is not None}})
-    values = merge(values, _encoders(encoders or [], half=half))
+    values = merge(values, _encoders(encoders or [], half=half)) | _only(encoders)
     config = FeatureConfig.parse(values | ({"strict": True} if strict else {}), where="features")
     done = []
     for found in run_encode(load_data(data), config):
@@ -122,6 +125,12 @@ def _encoders(overrides: list[str], *, half: bool) -> dict[str, Any]:
         part = "user_encoders" if name.startswith(USER) else "encoders"
         found[part][name.removeprefix(USER)] = {**entry, **({"dtype": "float16"} if half else {})}
     return {part: entries for part, entries in found.items() if entries}
+
+
+def _only(overrides: list[str] | None) -> dict[str, Any]:
+    """Returns the restriction to the item modalities that were named, if any modality was."""
+    names = {text.partition("=")[0].partition(".")[0] for text in overrides or ()}
+    return {"modalities": sorted(name for name in names if not name.startswith(USER))} if names else {}
 
 
 def _present(done: list[EncodedModality]) -> None:
