@@ -19,6 +19,7 @@ from graphrec.runtime import logger, working
 
 log = logger(__name__)
 LONGEST_LINE = 1 << 24  # bytes: the longest real lines (metadata with all their links) are below one megabyte
+LONGEST_LITERAL = 1 << 20  # characters: parsing Python takes a hundred times as much memory
 BATCH = 50_000  # rows: what is in memory as text at a time
 
 
@@ -238,7 +239,7 @@ def _parse_record(line: str) -> dict[str, Any] | None:
 
 
 def _literal(text: str) -> Any:
-    if not text.startswith("{"):  # literal_eval takes twenty times as long to find that out
+    if not text.startswith("{") or len(text) > LONGEST_LITERAL:
         raise ValueError("no dictionary")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of backslashes in texts, which mean nothing here

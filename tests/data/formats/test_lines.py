@@ -68,6 +68,12 @@ def test_json_lines_and_python_dictionaries_are_records(tmp_path):
     assert skips.counts == {"x: no JSON object": 5}
 
 
+def test_python_dictionaries_are_limited_in_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST_LITERAL", 20)
+    (tmp_path / "x").write_text("{'a': 1}\n{'a': '" + "b" * 20 + '\'}\n{"a": "' + "b" * 20 + '"}\n')
+    assert [number for number, _ in read_records(tmp_path / "x", Skips())] == [1, 3]
+
+
 def test_skipped_lines_are_logged_with_the_first_one(tmp_path, caplog):
     (tmp_path / "x").write_text('{"a": 1}\nbad\nworse\n')
     skips = Skips()
