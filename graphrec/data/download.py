@@ -181,15 +181,13 @@ class _Resuming:
                 raise
             except (Unreachable, Timeout, ChunkedEncodingError, _CutError) as error:
                 failures = 1 if self._size() > before else failures + 1
-                cut = isinstance(error, ChunkedEncodingError)
-                self._wait(url, failures, "the connection was cut" if cut else str(error))
+                self._wait(url, failures, _reason(error))
 
     def _wait(self, url: str, failures: int, reason: str) -> None:
         if failures > self.retries:
-            raise DownloadError(
-                f"cannot download {url}: {reason}; {_readable(self._size())} of it are kept in {str(self.part)!r}, and "
-                "the same command goes on from there"
-            ) from None
+            kept = f"{_readable(self._size())} of it are kept in {str(self.part)!r}, and the same command goes on there"
+            by_hand = "try again later, or fetch it by hand and name its folder with --from"
+            raise DownloadError(f"cannot download {url}: {reason}; {kept if self._size() else by_hand}") from None
         pause = min(self.pause * 2 ** (failures - 1), MAX_PAUSE)
         log.warning("%s: %s; trying again in %.0f s", url, reason, pause)
         time.sleep(pause)
@@ -204,12 +202,16 @@ class _Resuming:
                 raise _CutError("the file on the server has changed")
             _require_success(answer, url, self.part.name.removesuffix(".part"))
             if answer.status_code == OK:
-                have, note = 0, _Note.of(url, answer.headers)
-                self._forget()
-                require_space(self.part.parent, note.length or 0)
-                self.noted.write_text(json.dumps(asdict(note)), encoding="utf-8")
+                have, note = 0, self._begin(_Note.of(url, answer.headers))
             with self.part.open("ab") as file:
                 _receive(answer, file, have, note.length if note else None, advance)
+
+    def _begin(self, note: _Note) -> _Note:
+        """Makes room for a new part and notes what it is one of."""
+        self._forget()
+        require_space(self.part.parent, note.length or 0)
+        self.noted.write_text(json.dumps(asdict(note)), encoding="utf-8")
+        return note
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
@@ -236,6 +238,14 @@ class _CutError(Exception):
 
 class _Advance(Protocol):
     def __call__(self, done: int, total: int | None) -> None: ...
+
+
+def _reason(error: Exception) -> str:
+    """Returns what happened in a few words, without the layers of the libraries below."""
+    if isinstance(error, _CutError):
+        return str(error)
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    return "the connection was cut" if cause is None else str(cause).rpartition(": ")[2]
 
 
 def _range(note: _Note | None, have: int) -> dict[str, str]:
