@@ -4,7 +4,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from graphrec.config import ConfigError
 from graphrec.data import Catalog, Ids
@@ -134,22 +133,6 @@ def test_a_checkpoint_with_a_bias_of_its_logits_is_trained_by_siglips_loss(pairs
     assert json.loads((result.out / "finetune.json").read_text())["loss"] == "SigLipLoss"
     assert result.improved
     assert "logit_bias" in changed(state_of(spec), state_of(result.spec))
-
-
-@pytest.mark.parametrize("bias", [None, -5.0])
-def test_the_loss_of_a_batch_is_the_one_worked_out_by_hand(pairs, tmp_path, bias):
-    spec = tiny_clip(tmp_path / "base", **({} if bias is None else {"init_logit_bias": bias}))
-    pair = module.load_pair(spec, ("image", "text"), CONFIG)
-    first, second = (pair.embed(side, [pair.read(side, row[side]) for row in pairs[:40:4]]) for side in (0, 1))
-    logits = first @ second.T / 0.07 + (bias or 0)
-    rows = range(len(logits))
-    if bias is None:
-        chances = [F.softmax(logits[row], 0)[row].log() + F.softmax(logits[:, row], 0)[row].log() for row in rows]
-        expected = -torch.stack(chances).mean() / 2
-    else:
-        signs = [[1 if row == column else -1 for column in rows] for row in rows]
-        expected = -F.logsigmoid(torch.tensor(signs) * logits).sum() / len(logits)
-    torch.testing.assert_close(pair.loss(first, second), expected)
 
 
 def test_adapters_alone_are_trained_and_the_merged_folder_gives_their_vectors(bert, tmp_path, monkeypatch):
