@@ -83,7 +83,7 @@ def read_lists(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     lengths = lengths[lengths > 0]
     try:
         numbers = np.array(text.split(), dtype=np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"expected lines of integers 'user item item …' in {path}: {error}") from None
     starts = np.cumsum(lengths) - lengths
     is_item = np.ones(len(numbers), dtype=bool)

@@ -57,6 +57,8 @@ def test_bad_files_are_one_clear_error(tmp_path):
         read_lightgcn(write(tmp_path, train="0 1 2\n"))
     with pytest.raises(ValueError, match="lines of integers"):
         read_lightgcn(write(tmp_path, test="0 x\n"))
+    with pytest.raises(ValueError, match="lines of integers"):
+        read_lightgcn(write(tmp_path, test=f"0 {10**30}\n"))
     with pytest.raises(ValueError, match="train and test to be disjoint"):
         read_lightgcn(write(tmp_path, valid="0 3\n", test="0 1\n"))
 
