@@ -33,7 +33,7 @@ class HfTextOptions(TowerOptions):
     Args:
         pooling: A way to pool the vectors of tokens, see ``graphrec.features.pooling``; by default what the checkpoint
             says, else the mean.
-        prefix: What stands before every text, such as ``"query: "``.
+        prefix: What stands before every text, such as ``"query: "``, and so in its first window only.
         prompt: The name of a prompt of the checkpoint, instead of a prefix.
         max_length: The most tokens; by default what the checkpoint says.
         windows: Whether a longer text is encoded in windows, whose vectors are averaged by their tokens; otherwise it
@@ -183,6 +183,8 @@ class SentenceTower(_TextTower):
         self._prefix = _prefix(options, settings)
         self._prompt_length = 0 if settings.include_prompt else self._count_prompt()
         self._check_overlap()
+        if options.windows and self._prompt_length:
+            raise ConfigError(f"expected windows=False for {spec!r}, whose pooling leaves the prompt out")
 
     @cached_property
     def max_length(self) -> int:

@@ -99,8 +99,10 @@ def plain_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stamp(path: str | Path) -> tuple[Any, ...]:
+def stamp(path: str | Path | None) -> tuple[Any, ...]:
     """Returns what tells whether a local checkpoint has changed; empty for what is not on this disk."""
+    if not path:
+        return ()
     root = Path(path)
     files = [root] if root.is_file() else sorted(entry for entry in root.rglob("*") if entry.is_file())
     return tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
@@ -201,5 +203,7 @@ def _hash_tensor(tensor: Tensor) -> str:
     import torch
 
     data = tensor.detach().cpu().contiguous()
-    head = f"{data.dtype} {tuple(data.shape)} "
-    return hashlib.sha256(head.encode() + data.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+    values: Any = data.reshape(-1).view(torch.uint8).numpy()
+    found = hashlib.sha256(f"{data.dtype} {tuple(data.shape)} ".encode())
+    found.update(values)
+    return found.hexdigest()

@@ -267,7 +267,7 @@ def _close(name: str, known: Sequence[str]) -> str:
 
 
 def _key(source: Source, device: torch.device) -> tuple[Any, ...]:
-    local = source.folder or source.weights or ""
+    local = source.folder or (source.weights if source.weights and Path(source.weights).is_file() else None)
     return ("open_clip", source.model, source.weights, stamp(local), str(device))
 
 

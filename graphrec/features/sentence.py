@@ -58,7 +58,7 @@ class Layer:
     activation: str = "Identity"
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """Returns the vectors after this layer, in 32 bits."""
+        """Returns the vectors after this layer ``(num_vectors, out_features)``."""
         import torch
 
         if self.weight is None:

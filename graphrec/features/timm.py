@@ -40,9 +40,9 @@ def load(checkpoint: str, kind: Kind, options: Mapping[str, Any], device: str, p
         raise ConfigError(f"expected the kind 'image' for {spec!r}, got {kind!r}; timm has no others")
     model, weights = _parse(checkpoint, spec)
     place = resolve_device(device)
-    local = weights or model.removeprefix(LOCAL)
+    local = weights or (model.removeprefix(LOCAL) if model.startswith(LOCAL) else None)
     key = ("timm", model, weights, stamp(local), str(place))
-    with checkpoint_errors(local, spec):
+    with checkpoint_errors(str(local), spec):
         loaded = keep_loaded(key, lambda: _load(model, weights, place, spec))
     return TimmTower(spec, loaded, ImageOptions.parse(options, where="options"), precision)
 

@@ -74,7 +74,7 @@ def test_a_stamp_changes_with_the_files(tmp_path):
     (tmp_path / "a").write_text("xy")
     assert stamp(tmp_path) != before
     assert stamp(tmp_path / "a") == stamp(tmp_path)
-    assert stamp("owner/model") == ()
+    assert stamp("owner/model") == stamp(None) == stamp("") == ()
 
 
 def test_quiet_hears_what_libraries_say_and_gives_their_loggers_back(capfd):
