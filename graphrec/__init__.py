@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphrec.data.dataset import Dataset
     from graphrec.data.interactions import Interactions
+    from graphrec.data.prepare import prepare_dataset
     from graphrec.data.sources import from_dataframe, load_dataset
     from graphrec.data.synthetic import generate
     from graphrec.evaluation.ranking import evaluate
@@ -41,6 +42,7 @@ _HOMES = {
     "get_model": "graphrec.models",
     "load": "graphrec.pipeline.result",
     "load_dataset": "graphrec.data.sources",
+    "prepare_dataset": "graphrec.data.prepare",
     "run": "graphrec.pipeline.train",
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "get_model",
     "load",
     "load_dataset",
+    "prepare_dataset",
     "run",
 ]
 

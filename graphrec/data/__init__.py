@@ -1,12 +1,24 @@
 """Interactions, what items and users are, readers, splits and data cards: everything before the first vector."""
 
-from graphrec.data.cards import Counts, DatasetCard, card_names, find_folder, load_card, read_card, verify
+from graphrec.data.cards import (
+    Counts,
+    DatasetCard,
+    Recipe,
+    card_names,
+    find_card,
+    find_folder,
+    load_card,
+    read_card,
+    verify,
+)
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split, Vectors, check_disjoint, concatenate
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.data.lightgcn import LightGCNOptions, read_lightgcn
 from graphrec.data.mmrec import ContentFile, FeatureFile, MMRecOptions, read_mmrec
 from graphrec.data.movielens import MovieLensOptions, read_movielens_100k
+from graphrec.data.prepare import prepare_dataset
+from graphrec.data.raw import RawData
 from graphrec.data.sources import describe, from_dataframe, load_dataset, read_table
 from graphrec.data.splits import (
     SPLITS,
@@ -34,6 +46,8 @@ __all__ = [
     "LightGCNOptions",
     "MMRecOptions",
     "MovieLensOptions",
+    "RawData",
+    "Recipe",
     "Split",
     "SplitConfig",
     "Vectors",
@@ -42,6 +56,7 @@ __all__ = [
     "cold_item",
     "concatenate",
     "describe",
+    "find_card",
     "find_folder",
     "from_dataframe",
     "given",
@@ -49,6 +64,7 @@ __all__ = [
     "leave_one_out",
     "load_card",
     "load_dataset",
+    "prepare_dataset",
     "random_mmrec",
     "random_ratio",
     "read_card",

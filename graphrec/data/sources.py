@@ -23,6 +23,7 @@ TABLE_SUFFIXES = (*SEPARATORS, ".parquet")
 CARD_SUFFIXES = (".yaml", ".yml")
 SYNTHETIC = "synthetic"
 GENERATOR = "graphrec.data.synthetic:generate"
+OWN_FOLDER = "graphrec.data.prepare:read_own_folder"
 
 
 def load_dataset(
@@ -35,11 +36,11 @@ def load_dataset(
     """Loads a data set by name or from a path.
 
     Args:
-        source: A name with a card, such as ``"amazon-baby"`` or ``"amazon-2014:Baby"``, in the form that
-            ``prepare_dataset`` wrote under the root, else as the card says; ``"synthetic"`` or ``"synthetic:200"`` for
-            the embedded catalogue with about that many interactions; a folder with a ``dataset.yaml`` card, or such a
-            card, its files beside it; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``, perhaps
-            ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and
+        source: A name with a card, such as ``"amazon-baby"``, or ``"amazon-2014:Baby"`` where it has variants;
+            ``"synthetic"`` or ``"synthetic:200"`` for the embedded catalogue with about that many interactions; a
+            folder with a ``dataset.yaml`` card, or such a card, its files beside it; a folder of your own tables and
+            files, see ``graphrec.data.formats.custom``; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``,
+            perhaps ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and
             ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
         root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
         features: The modalities whose vectors are read, those a card calls optional included; by default all others.
@@ -198,6 +199,9 @@ def _load(source: str | Path, root: str | Path | None, features: Sequence[str] |
 
 
 def _load_path(path: Path, features: Sequence[str] | None) -> Dataset:
+    if _is_own_folder(path):
+        _no_features(features, path.name)
+        return resolve(OWN_FOLDER, {}, kind="data set")(path)
     if path.is_dir() or path.suffix in CARD_SUFFIXES:
         file = require_file(path / CARD_FILE if path.is_dir() else path)
         return read_card(load_card(file), file.parent, features=features)
@@ -207,6 +211,11 @@ def _load_path(path: Path, features: Sequence[str] | None) -> Dataset:
     if len(path.parts) > 1:
         raise FileNotFoundError(f"no file or folder {str(path)!r} with a data set ({CARD_FILE}, CSV, TSV or Parquet)")
     raise ConfigError(f"{unknown_name(path.name, (*card_names(), SYNTHETIC), kind='data set')}; or the path of one")
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Returns whether a folder without a card holds a table of interactions."""
+    return not (path / CARD_FILE).is_file() and any((path / f"interactions{end}").is_file() for end in TABLE_SUFFIXES)
 
 
 def _synthetic(name: str) -> Dataset:

@@ -292,3 +292,31 @@ def test_a_table_of_its_own_brings_text_and_pictures(tmp_path):
     assert data.items.values("text") == ["about 0", "about 1", "about 2", None, "about 4", "about 5"]
     pictures = [tmp_path / f"pics/{i}.png" for i in range(4)]
     assert [value and Path(value) for value in data.items.values("image")] == [*pictures, None, None]
+
+
+def test_a_folder_of_ones_own_tables_and_files_is_a_data_set_as_it_stands(tmp_path):
+    rows = [(f"u{user}", f"00{item}") for user in range(9) for item in range(9) if (user + item) % 3]
+    pd.DataFrame(rows, columns=["user", "item"]).to_csv(tmp_path / "interactions.csv", index=False)
+    items = pd.DataFrame({"item": ["001", "002", "003"], "title": ["Oak table", None, "Lamp"]})
+    items.assign(image=["http://shop/1.png", None, None]).to_csv(tmp_path / "items.csv", index=False)
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "002.wav").write_bytes(b"RIFF")
+    data = load_dataset(tmp_path)
+    assert (data.name, data.num_users, data.num_items) == (tmp_path.name, 9, 9)
+    assert len(data.split.train) + len(data.split.valid) + len(data.test) == len(rows)
+    content = {name: data.items.values(name)[1:3] for name in ("text", "audio", "image_url")}
+    assert content == {
+        "text": ["Oak table", None],
+        "audio": [None, str(tmp_path / "audio" / "002.wav")],
+        "image_url": ["http://shop/1.png", None],
+    }
+    assert "image" not in data.items.columns
+    with pytest.raises(ConfigError, match="expected no features"):
+        load_dataset(tmp_path, features=["image"])
+
+
+def test_a_folder_of_ones_own_may_say_its_split(tmp_path):
+    frame = pd.DataFrame({"user": [1, 1, 1, 2, 2], "item": [1, 2, 3, 1, 2], "split": [0, 1, 2, 0, 0]})
+    frame.to_parquet(tmp_path / "interactions.parquet")
+    data = load_dataset(tmp_path)
+    assert (len(data.split.train), len(data.split.valid), len(data.test)) == (3, 1, 1)

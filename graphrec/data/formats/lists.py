@@ -66,8 +66,5 @@ def read_lightgcn_raw(folder: Path, options: ListsOptions) -> RawData:
 
 
 def _pairs(path: Path) -> tuple[list[int], list[int]]:
-    try:
-        users, items, _ = read_lists(path)
-    except OverflowError:
-        raise ValueError(f"expected lines of integers 'user item item …' in {path}, got one beyond 64 bits") from None
+    users, items, _ = read_lists(path)
     return users.tolist(), items.tolist()
