@@ -224,22 +224,19 @@ class ContrastiveTrainer:
             )
         return count // self.config.batch_size
 
-    def _read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yields what was read of every batch, the next one being read meanwhile."""
-        waiting = [self._submit(batch) for batch in batches[:1]]
+    def _read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[list[list[Any]]]:
+        """Yields what was read of both sides of every batch, the next one being read meanwhile."""
+        waiting = [self._submit(rows) for rows in batches[:1]]
         for following in [*batches[1:], None]:
             current = waiting.pop()
             if following is not None:
                 waiting.append(self._submit(following))
-            first, second = ([future.result() for future in side] for side in current)
-            yield first, second
+            yield [[future.result() for future in side] for side in current]
 
-    def _submit(self, rows: NDArray[np.int64]) -> tuple[list[Future[Any]], list[Future[Any]]]:
+    def _submit(self, rows: NDArray[np.int64]) -> list[list[Future[Any]]]:
         chosen = self.pairs.take(rows)
-        return (
-            [self.pool.submit(self.dual.read, 0, value) for value in chosen.first],
-            [self.pool.submit(self.dual.read, 1, value) for value in chosen.second],
-        )
+        sides = (chosen.first, chosen.second)
+        return [[self.pool.submit(self.dual.read, side, value) for value in sides[side]] for side in SIDES]
 
     def _score(self, rows: NDArray[np.int64]) -> float:
         return float(np.mean([(1 / found).mean() for found in self.ranks(rows)]))

@@ -240,12 +240,22 @@ def _publishing(out: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield folder
         folder.chmod(0o755)  # mkdtemp lets nobody else in
-        if overwrite and out.exists():
-            out.rename(folder.with_suffix(".old"))
-        folder.rename(out)
+        _take_place(folder, out, overwrite=overwrite)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(folder.with_suffix(".old"), ignore_errors=True)
+
+
+def _take_place(folder: Path, out: Path, *, overwrite: bool) -> None:
+    old = folder.with_name(f"{folder.name}.old")
+    if overwrite and out.exists():
+        out.rename(old)
+    try:
+        folder.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _result(

@@ -219,6 +219,7 @@ def test_bad_input_is_a_clear_error(base, bert, pairs, tmp_path):
 
     refused(ValueError, "got no item", base, [])
     refused(ValueError, "at least 2 items", base, pairs[:4], ONCE)
+    refused(ValueError, "0 items", base, [(tmp_path / "gone.png", "a picture")] * 9, ONCE)
     refused(ValueError, "batch_size=500", base, pairs, ONCE.model_copy(update={"batch_size": 500}))
     refused(ConfigError, "lock one of the two", base, pairs, ONCE.model_copy(update={"lock": ("image", "text")}))
     refused(ConfigError, "lock one of the two", base, pairs, ONCE.model_copy(update={"lock": ("audio",)}))
