@@ -39,8 +39,8 @@ def load_dataset(
         source: A name with a card, such as ``"amazon-baby"``, or ``"amazon-2014:Baby"`` where it has variants;
             ``"synthetic"`` or ``"synthetic:200"`` for the embedded catalogue with about that many interactions; a
             folder with a ``dataset.yaml`` card, or such a card, its files beside it; a folder of your own tables and
-            files, see ``graphrec.data.formats.custom``; or a CSV, TSV or Parquet table with the columns ``user`` and ``item``,
-            perhaps ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and
+            files, see ``graphrec.data.formats.custom``; or a CSV, TSV or Parquet table with the columns ``user`` and
+            ``item``, perhaps ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and
             ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
         root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
         features: The modalities whose vectors are read, those a card calls optional included; by default all others.
