@@ -40,8 +40,8 @@ def load_dataset(
             ``"synthetic"`` or ``"synthetic:200"`` for the embedded catalogue with about that many interactions; a
             folder with a ``dataset.yaml`` card, or such a card, its files beside it; a folder of your own tables and
             files, see ``graphrec.data.formats.custom``; or a CSV, TSV or Parquet table with the columns ``user`` and
-            ``item``, perhaps ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the table), and
-            ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
+            ``item``, perhaps ``rating`` (all count), ``time``, the items' ``text`` and ``image`` (a path beside the
+            table), and ``split`` (0, 1, 2 or train, valid, test), else split 8:1:1 per user, seed 0.
         root: The folder that holds the named data sets; by default GRAPHREC_DATA, else ``./data``.
         features: The modalities whose vectors are read, those a card calls optional included; by default all others.
         drop_unseen: Whether valid and test interactions with ids that training never saw are dropped, which labels
