@@ -10,6 +10,7 @@ from graphrec.config import ConfigError
 from graphrec.features.encoder import Kind, Precision
 from graphrec.features.hf import features_of, load_model
 from graphrec.features.loading import Loaded, checkpoint_errors, plain_settings, quiet
+from graphrec.features.pooling import pool
 from graphrec.features.towers import ImageOptions, ModelTower, unit_length
 
 if TYPE_CHECKING:
@@ -133,7 +134,11 @@ class HfImageTower(ModelTower):
         states = output.last_hidden_state
         if states.ndim == 4:  # a convolutional network: channels, height, width
             return states.mean(dim=(2, 3))
-        return states[:, 0] if self.pooling == "cls" else states[:, _num_special(model) :].mean(dim=1)
+        if self.pooling == "cls":
+            return states[:, 0]
+        patches = states[:, _num_special(model) :]
+        mask = batch.get("pixel_attention_mask")  # of models that take pictures of any shape
+        return patches.mean(dim=1) if mask is None else pool(patches, mask, ["mean"])
 
     def _side(self) -> int:
         sizes = [

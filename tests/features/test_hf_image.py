@@ -9,7 +9,16 @@ from graphrec.config import ConfigError
 from graphrec.features.checkpoint import get_tower
 from graphrec.features.encoder import Tower
 from graphrec.features.hf import features_of
-from tests.features.checkpoints import TINY_VIT, save_clip, save_dinov2, save_hf, save_siglip, save_vit
+from tests.features.checkpoints import (
+    TINY_TEXT,
+    TINY_VIT,
+    bert_tokenizer,
+    save_clip,
+    save_dinov2,
+    save_hf,
+    save_siglip,
+    save_vit,
+)
 
 PICTURES = [
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
@@ -73,6 +82,26 @@ def test_it_is_a_tower(tmp_path):
     found = tower(save_dinov2(tmp_path))
     assert isinstance(found, Tower)
     assert (found.kind, found.dim, found.batch_size, found.size(PICTURES[0])) == ("image", 32, 32, 0)
+
+
+def test_pictures_of_any_shape_are_encoded_as_siglip_2_does(minilm, tmp_path):
+    from transformers import Siglip2Config, Siglip2ImageProcessor, Siglip2Model
+
+    torch.manual_seed(0)
+    vision = {name: value for name, value in TINY_VIT.items() if name != "image_size"} | {"num_patches": 16}
+    ends = {"bos_token_id": 101, "eos_token_id": 102, "pad_token_id": 0}
+    model = Siglip2Model(Siglip2Config(text_config=TINY_TEXT | ends, vision_config=vision))
+    processor = Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    folder = save_hf(tmp_path, model, processor, bert_tokenizer(minilm))
+    model, inputs = reference(folder)
+    with torch.no_grad():
+        expected = model.get_image_features(**inputs).pooler_output
+        states = model.vision_model(**inputs).last_hidden_state
+    np.testing.assert_allclose(encode(tower(folder, normalize=False), PICTURES), expected.numpy(), atol=1e-6)
+    means = [row[mask.bool()].mean(dim=0) for row, mask in zip(states, inputs.pixel_attention_mask, strict=True)]
+    found = encode(tower(folder, pooling="patches"), PICTURES)
+    np.testing.assert_allclose(found, torch.stack(means).numpy(), atol=1e-5)
+    assert not inputs.pixel_attention_mask.all()
 
 
 def test_registers_are_no_patches(tmp_path):

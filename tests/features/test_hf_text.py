@@ -301,6 +301,19 @@ def test_text_features_of_joint_models_are_theirs(save, minilm, tmp_path):
     assert image.loaded.model is found.loaded.model
 
 
+def test_joint_models_read_long_texts_in_windows(minilm, tmp_path):
+    folder = save_clip(tmp_path, minilm)
+    found, raw = tower(folder, windows=True), tower(folder, normalize=False)
+    windows = found.read("red blue green stone " * 10)
+    weights = np.array([len(window) - 2 for window in windows], float)
+    assert weights.tolist() == [22, 18]
+    parts = np.concatenate([raw.forward([[window]]) for window in windows])
+    expected = (parts * weights[:, None]).sum(axis=0)
+    np.testing.assert_allclose(found.forward([windows])[0], expected / np.linalg.norm(expected), atol=1e-6)
+    with pytest.raises(ConfigError, match="expected neither pooling nor prompt"):
+        tower(folder, pooling="cls")
+
+
 def test_siglip_lowers_texts_as_its_authors_did(minilm, tmp_path):
     folder = save_siglip(tmp_path, minilm)
     found = tower(folder)
