@@ -89,14 +89,12 @@ def main() -> None:
                 tower, store = Numbers(arguments.dim, kind), Store(root / "store")
                 expected = encode(tower, values[kind], store=store, dtype=dtype).vectors
                 shelf = store.shelf(tower, dtype)
-                keys = key_array(
-                    hashlib.sha256(str(number).encode()).digest() for number in range(arguments.count)
-                )
+                keys = key_array(hashlib.sha256(str(number).encode()).digest() for number in range(arguments.count))
                 load: dict[str, Callable[[], NDArray[np.float32]]] = {
-                    "end to end": lambda t=tower, k=kind, d=dtype: encode(
-                        t, values[k], store=Store(root / "store"), dtype=d
-                    ).vectors,
-                    "store alone": lambda s=shelf: (view := s.view()).take(view.find(keys)),
+                    "end to end": lambda t=tower, k=kind, d=dtype: (
+                        encode(t, values[k], store=Store(root / "store"), dtype=d).vectors
+                    ),
+                    "store alone": lambda s=shelf, k=keys: (view := s.view()).take(view.find(k)),
                 }
                 for name, task in load.items():
                     if not np.array_equal(task(), expected):

@@ -129,3 +129,36 @@ def test_a_missing_package_is_answered_with_its_extra():
         runtime.MissingExtraError, match=r"'no_such_package', which the extra 'audio' brings: pip install"
     ):
         runtime.require("no_such_package.part", extra="audio")
+
+
+def test_progress_shows_the_rate_and_the_time_left_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with runtime.progress("slow work", 100, delay=-1) as advance:
+        advance(25)
+    shown = capsys.readouterr().err
+    assert "slow work" in shown
+    with runtime.progress("quick work", 100) as advance:
+        advance(100)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_logs_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, caplog):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    times = iter([0.0, 10.0, 40.0, 50.0])
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: next(times))
+    caplog.set_level("INFO", logger="graphrec.runtime")
+    with runtime.progress("slow work", 1000) as advance:
+        advance(100)
+        advance(100)
+        advance(100)
+    assert caplog.messages == ["slow work: 200 of 1000, 5 per second, 0:02:40 left"]
+
+
+def test_progress_is_silent_on_other_ranks(monkeypatch, caplog):
+    monkeypatch.setenv("RANK", "1")
+    caplog.set_level("INFO")
+    with runtime.progress("work", 10, every=0) as advance:
+        advance(10)
+    assert caplog.messages == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+LEFTOVER = re.compile(r"[0-9a-f]{32}(\.safetensors\.tmp|\.lock)|manifest\.json(\.tmp|\.lock)")
 SUFFIX, TEMPORARY, LOCK = ".safetensors", ".tmp", ".lock"
 
 
@@ -42,8 +44,7 @@ def is_held(path: Path) -> bool:
 
 def leftovers(folder: Path) -> list[Path]:
     """Returns temporary files and locks whose process is dead."""
-    paths = [path for path in folder.glob("*.*") if path.suffix in (TEMPORARY, LOCK)]
-    return sorted(path for path in paths if not is_held(path))
+    return sorted(path for path in folder.iterdir() if LEFTOVER.fullmatch(path.name) and not is_held(path))
 
 
 def remove(path: Path) -> None:

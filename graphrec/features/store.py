@@ -18,6 +18,7 @@ from graphrec.features.shelf import MANIFEST, Manifest, Shelf
 from graphrec.runtime import cache_root
 
 DAY_S = 86_400.0
+SHELF = re.compile(r".+-[0-9a-f]{16}")
 OWN = re.compile(r"([0-9a-f]{32}\.safetensors|manifest\.json)(\.tmp)?|([0-9a-f]{32}|manifest\.json)\.lock")
 
 
@@ -141,10 +142,10 @@ class Store:
         return replace(cleaning, forgotten=self.index.prune())
 
     def _folders(self) -> list[Path]:
-        """Returns the folders that have shards or a manifest, or leftovers of them."""
+        """Returns the folders that are named like shelves and hold files of shelves, damaged ones too."""
         if not self.root.is_dir():
             return []
-        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
+        folders = sorted(path for path in self.root.iterdir() if SHELF.fullmatch(path.name) and path.is_dir())
         return [folder for folder in folders if _own(folder)]
 
     def _shelves(self) -> Iterator[Shelf]:
