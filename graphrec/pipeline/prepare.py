@@ -35,7 +35,8 @@ class Prepared:
     """A data set with its features and graph.
 
     Args:
-        data: The data set.
+        data: The data set; its training interactions are what is masked.
+        trained: What models are trained on: ``data``, without the items that a ``drop`` policy leaves out.
         identity: What valid, test and everything a model depends on hash to.
         tables: Feature tables of items by modality.
         people: Feature tables of users by modality.
@@ -45,6 +46,7 @@ class Prepared:
     """
 
     data: Dataset
+    trained: Dataset
     identity: str
     tables: Mapping[str, FeatureTable]
     people: Mapping[str, FeatureTable]
@@ -65,7 +67,7 @@ class Prepared:
 
     def split(self, *, refit: bool) -> Split:
         """Returns the split that a model is trained on."""
-        return self.merged_data.split if refit else self.data.split
+        return self.merged_data.split if refit else self.trained.split
 
     def graph_of(self, *, refit: bool) -> HeteroData:
         """Returns the graph that a model is trained on."""
@@ -140,10 +142,11 @@ def prepare(
     chosen = features or FeatureConfig()
     with clock(seconds, "features"):
         tables, people = chosen.tables(data), chosen.user_tables(data)
-    data = drop_incomplete(data, config, tables)
+    trained = drop_incomplete(data, config, tables)
+    data = replace(data, notes=trained.notes)
     with clock(seconds, "graph"), working("graph"):
-        built = build_graph(data, config, tables, people)
-    return Prepared(data, identity(data, {**tables, **people}), tables, people, config, built, seconds)
+        built = build_graph(trained, config, tables, people)
+    return Prepared(data, trained, identity(data, {**tables, **people}), tables, people, config, built, seconds)
 
 
 def check(config: RunConfig, data: Dataset) -> None:
