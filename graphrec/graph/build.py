@@ -75,7 +75,7 @@ def build_graph(
 
     Node types: ``user``, ``item`` and one per modality. Modality nodes are compact: only items that have the modality
     have one, and ``graph[modality].item_id`` maps nodes to item rows. User vectors become nodes such as ``user_text``
-    likewise, with ``user_id``; no model here reads them yet. Edge types, each with its reverse:
+    likewise, with ``user_id``. Edge types, each with its reverse:
     ``(user, interacts, item)``, ``(item, has_<modality>, <modality>)`` and the directed kNN edges
     ``(<modality>, similar, <modality>)``, neighbour to node. On demand, behaviour edges ``(item, co_consumed, item)``
     and ``(user, co_user, user)``, likewise directed, and ``(image, matches, text)`` with ``(text, matches, image)``

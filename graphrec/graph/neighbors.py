@@ -154,6 +154,11 @@ def flagged_nodes(graph: HeteroData, modality: str, flag: Flag = "missing") -> T
     return store.get(flag, none)
 
 
+def user_modalities(graph: HeteroData) -> tuple[str, ...]:
+    """Returns the user modalities of a graph, such as ``user_text``, sorted."""
+    return tuple(sorted(name for name in graph.node_types if name not in ("user", "item") and "user_id" in graph[name]))
+
+
 def content_neighbors(graph: HeteroData, modality: str, k: int, *, source: Source = "vectors") -> sp.csr_array:
     """Returns how similar every item is to its neighbours in a modality, as an item–item matrix.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -12,6 +13,7 @@ from torch_geometric.data import HeteroData
 
 from graphrec.config import Config, ConfigError, Search, unknown_name
 from graphrec.graph.build import item_operator, item_relations
+from graphrec.graph.neighbors import user_modalities
 from graphrec.graph.transforms import row_norm
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import (
@@ -50,6 +52,8 @@ class HeteroLightGCNConfig(ModelConfig):
     relations: tuple[str, ...] | None = None
     """The modalities, ``co_consumed`` and matches such as ``image_matches_text`` that take part; all in the graph by
     default, none for LightGCN."""
+    user_relations: tuple[str, ...] | None = None
+    """The user modalities, such as ``user_text``, that take part; all in the graph by default."""
     coupling: dict[str, float] = Field(default_factory=dict)
     """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
     learn_coupling: bool = False
@@ -78,8 +82,8 @@ class HeteroLightGCN(Recommender):
     with couplings :math:`c`, learnable by option. Without modality relations it is `LightGCN
     <https://arxiv.org/abs/2002.02126>`_; with vector-less relations, fixed coupling and no alignment it is `FREEDOM
     <https://arxiv.org/abs/2211.06924>`_. The alignment is InfoNCE between every pair of views of an item: its
-    behaviour (LightGCN's read-out) and each modality it has. An item without training interactions gets no ID input:
-    it is scored from its content alone.
+    behaviour (LightGCN's read-out) and each modality it has. User modalities enter the users' read-out in the same
+    form. An item or user without training interactions gets no ID input: it is scored from its content alone.
 
     Vectors imputed for a missing modality send and receive messages like others, and a learned token its own item's;
     neither is aligned or counts as content, since it is no evidence of the item.
@@ -87,11 +91,12 @@ class HeteroLightGCN(Recommender):
 
     config_class = HeteroLightGCNConfig
     warm: Tensor | None
+    warm_user: Tensor | None
 
     def __init__(self, graph: HeteroData, config: HeteroLightGCNConfig) -> None:
         super().__init__(graph, config)
         self.config = config
-        names = _relations(graph, config)
+        names, people = _relations(graph, config)
         self.user_embedding = embedding_table(self.num_users, config.embedding_dim)
         self.item_embedding = embedding_table(self.num_items, config.embedding_dim)
         edges = interactions_of(graph)
@@ -99,9 +104,11 @@ class HeteroLightGCN(Recommender):
             edges, self.num_users, self.num_items, keep=config.edge_keep, seed=config.seed
         )
         self.modalities = nn.ModuleDict({name: _modality(graph, name, config) for name in names})
-        self.coupling = _couplings(names, config)
+        self.people = nn.ModuleDict({name: _user_modality(graph, name, config) for name in people})
+        self.coupling = _couplings((*names, *people), config)
         self.pairs = _pairs(names, config.alignment)
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
+        self.register_buffer("warm_user", _warm(edges[0], self.people, self.num_users), persistent=False)
 
     def refresh(self, epoch: int) -> None:
         """Samples the user–item edges of the epoch."""
@@ -127,14 +134,15 @@ class HeteroLightGCN(Recommender):
 
     def _propagate(self, interactions: SparseOperator) -> tuple[Embeddings, dict[str, Tensor]]:
         item = self.item_embedding if self.warm is None else self.item_embedding * self.warm
+        user = self.user_embedding if self.warm_user is None else self.user_embedding * self.warm_user
         outputs = {name: relation(item) for name, relation in self.modalities.items()}
         fused = [self.coupling[name] * output.message for name, output in outputs.items()]
-        source = item if self.config.fusion == "readout" else _sum(item, fused)
-        user, behavior = light_gcn(
-            interactions, self.user_embedding, source, self.config.num_layers, self.coupling["interacts"]
-        )
+        taste = [self.coupling[name] * relation(user).message for name, relation in self.people.items()]
+        early, late = self.config.fusion != "readout", self.config.fusion != "input"
+        sources = (_sum(user, taste), _sum(item, fused)) if early else (user, item)
+        met, behavior = light_gcn(interactions, *sources, self.config.num_layers, self.coupling["interacts"])
         views = {name: output.view for name, output in outputs.items()} | {BEHAVIOR: behavior}
-        return Embeddings(user, behavior if self.config.fusion == "input" else _sum(behavior, fused)), views
+        return Embeddings(_sum(met, taste), _sum(behavior, fused)) if late else Embeddings(met, behavior), views
 
     def _present(self, modality: str) -> Tensor:
         return cast(ModalityRelation, self.modalities[modality]).present
@@ -154,25 +162,44 @@ def _sum(base: Tensor, messages: list[Tensor]) -> Tensor:
     return base
 
 
-def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[str, ...]:
-    known = item_relations(graph)
-    names = known if config.relations is None else config.relations
-    for name in (*names, *(key for key in config.coupling if key != "interacts")):
-        if name not in known:
-            raise ConfigError(unknown_name(name, known, kind="relation"))
-    return tuple(names)
+def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the relations between items and the user modalities that take part."""
+    items, people = item_relations(graph), user_modalities(graph)
+    wanted = items if config.relations is None else config.relations
+    wanted_people = people if config.user_relations is None else config.user_relations
+    for names, known in ((wanted, items), (wanted_people, people), (config.coupling, ("interacts", *items, *people))):
+        for name in names:
+            if name not in known:
+                raise ConfigError(unknown_name(name, known, kind="relation"))
+    return tuple(wanted), tuple(wanted_people)
 
 
 def _modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
-    num_items = int(graph["item"].num_nodes)
     edge_index, weight = item_operator(graph, name)
     nodes = graph[name] if name in graph.node_types else {"item_id": edge_index.unique()}
+    return _relation(edge_index, weight, nodes, nodes["item_id"], int(graph["item"].num_nodes), config)
+
+
+def _user_modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
+    nodes, edges = graph[name], graph[name, "similar", name]
+    edge_index = nodes.user_id[edges.edge_index]
+    return _relation(edge_index, edges.get("edge_weight"), nodes, nodes.user_id, int(graph["user"].num_nodes), config)
+
+
+def _relation(
+    edge_index: Tensor,
+    weight: Tensor | None,
+    nodes: Mapping[str, Any],
+    node_id: Tensor,
+    size: int,
+    config: HeteroLightGCNConfig,
+) -> ModalityRelation:
     return ModalityRelation(
         edge_index,
-        row_norm(edge_index, num_items, weight),
-        nodes["item_id"],
+        row_norm(edge_index, size, weight),
+        node_id,
         nodes.get("x", None),
-        num_items=num_items,
+        num_items=size,
         dim=config.embedding_dim,
         num_hops=config.similar_layers,
         use_id=config.node_input == "both",
@@ -198,10 +225,10 @@ def _pairs(names: tuple[str, ...], alignment: Alignment) -> tuple[tuple[str, str
     return pairs if alignment.weight else ()
 
 
-def _warm(item: Tensor, modalities: nn.ModuleDict, num_items: int) -> Tensor | None:
-    """Returns 0 for items scored from content alone and 1 for the others ``(num_items, 1)``; None if all are 1."""
-    cold = torch.bincount(item, minlength=num_items) == 0
-    has_content = torch.zeros(num_items, dtype=torch.bool)
+def _warm(rows: Tensor, modalities: nn.ModuleDict, size: int) -> Tensor | None:
+    """Returns 0 for items (users) scored from content alone and 1 for the others ``(size, 1)``; None if all are 1."""
+    cold = torch.bincount(rows, minlength=size) == 0
+    has_content = torch.zeros(size, dtype=torch.bool)
     for relation in modalities.values():
         has_content |= cast(ModalityRelation, relation).present
     cold &= has_content

@@ -49,7 +49,8 @@ class ModalityRelation(nn.Module):
     with the projected features of the modality's nodes, the item states, or both. An item without the modality has
     no edges: it sends and receives nothing. Without vectors the nodes take the item states, and the view for alignment
     is one hop without self-loops, since an item would otherwise be compared with itself; with vectors it is the
-    projected features. A token has no edges: its item, and no other, receives its projection.
+    projected features. A token has no edges: its item, and no other, receives its projection. For a modality of users,
+    read users for items.
 
     Args:
         edge_index: Edges between item rows, neighbour to item ``(2, num_edges)``.
