@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from graphrec.cli import app
 from graphrec.data.drawing import Look
+from tests.features.tiny import text_pairs, tiny_bert
 
 
 @pytest.fixture
@@ -77,3 +78,26 @@ def test_encode_refuses_what_it_cannot_do_in_one_line(call, shop, tmp_path):
     bare = tmp_path / "bare.csv"
     pd.read_csv(shop)[["user", "item"]].to_csv(bare, index=False)
     assert "expected something to encode in 'bare'" in call("encode", bare).stderr
+
+
+def test_finetune_adapts_a_tower_and_shows_what_it_was_worth(call, tmp_path):
+    base = tiny_bert(tmp_path / "bert")
+    rows = [(user, item, *text_pairs()[item]) for user in range(6) for item in range(60) if (user + item) % 2]
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    frame = pd.DataFrame(rows, columns=["user", "item", "title", "text"])
+    frame[["user", "item"]].to_csv(folder / "interactions.csv", index=False)
+    frame[["item", "title", "text"]].drop_duplicates("item").to_csv(folder / "items.csv", index=False)
+    options = ("--columns", "title,text", "--kinds", "text,text")
+    arguments = ("finetune", folder, base, tmp_path / "out", "epochs=1", "batch_size=16", *options)
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "title → text" in result.stdout
+    assert "text → title" in result.stdout
+    assert "held_out" in result.stdout
+    assert (tmp_path / "out" / "finetune.json").is_file()
+    again = call(*arguments)
+    assert again.exit_code == 2
+    assert "but it is there" in again.stderr
+    wrong = call("finetune", folder, base, tmp_path / "other", "--columns", "title")
+    assert "expected two names for --columns" in wrong.stderr

@@ -12,7 +12,7 @@ import typer
 import graphrec
 from graphrec.cli.common import OUT, Commands, DataRoot, plain, quiet
 from graphrec.cli.data import data_app
-from graphrec.cli.features import encode, features_app
+from graphrec.cli.features import encode, features_app, finetune
 from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
 from graphrec.runtime import package_folder, rank
 
@@ -31,6 +31,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 app.add_typer(data_app, name="data")
 app.add_typer(features_app, name="features")
 app.command()(encode)
+app.command()(finetune)
 
 
 def _show_version(value: bool) -> None:

@@ -13,6 +13,7 @@ from graphrec.cli.common import OUT, DataRoot, plain, readable
 from graphrec.config import ConfigError, apply_overrides, load_yaml, merge
 
 if TYPE_CHECKING:
+    from graphrec.features.finetune import FinetuneResult
     from graphrec.features.store import Store
     from graphrec.pipeline.encode import EncodedModality
 
@@ -58,6 +59,29 @@ def encode(
         for path in [] if out is None else found.write(out):
             plain(f"wrote {path}")
     _present(done)
+
+
+def finetune(
+    dataset: Annotated[str, typer.Argument(help="A data set with both columns.")],
+    spec: Annotated[str, typer.Argument(help="The checkpoint to adapt, such as open_clip:ViT-B-32/openai.")],
+    out: Annotated[Path, typer.Argument(help="The folder of the adapted checkpoint.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Such as epochs=3 lora_rank=8 lock=[image].")] = None,
+    columns: Annotated[str, typer.Option(help="The two columns of the items, which must match.")] = "image,text",
+    kinds: Annotated[str, typer.Option(help="What they are; text,text adapts one text tower.")] = "image,text",
+    data_root: DataRoot = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
+) -> None:
+    """Adapts a tower to a catalogue's own pairs, and measures retrieval of held-out items before and after."""
+    from graphrec.data.sources import load_dataset
+    from graphrec.features.finetune import FinetuneConfig
+    from graphrec.features.finetune import finetune as run_finetune
+
+    config = FinetuneConfig.parse(apply_overrides({}, settings or []), where="finetune")
+    items = load_dataset(dataset, root=data_root).items
+    names, what = _pair(columns, "columns"), _pair(kinds, "kinds")
+    found = run_finetune(spec, items, out, config, kinds=what, columns=names, overwrite=overwrite)  # type: ignore[arg-type]
+    _present_retrieval(found, dict(zip(("forward", "backward"), (names, names[::-1]), strict=True)))
+    plain(f"wrote {out}; encode with {names[0]}={found.spec} and {names[1]}={found.spec}")
 
 
 @features_app.command("ls")
@@ -131,6 +155,25 @@ def _only(overrides: list[str] | None) -> dict[str, Any]:
     """Returns the restriction to the item modalities that were named, if any modality was."""
     names = {text.partition("=")[0].partition(".")[0] for text in overrides or ()}
     return {"modalities": sorted(name for name in names if not name.startswith(USER))} if names else {}
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    parts = tuple(part.strip() for part in text.split(","))
+    if len(parts) != 2 or not all(parts):
+        raise ConfigError(f"expected two names for --{option}, as in image,text, got {text!r}")
+    return parts[0], parts[1]
+
+
+def _present_retrieval(found: FinetuneResult, ways: Mapping[str, tuple[str, str]]) -> None:
+    from rich.table import Table
+
+    table = Table("held-out items", "metric", "before", "after", "p")
+    for way, (query, answer) in ways.items():
+        for metric, before in found.before[way].items():
+            p = f"{found.change[way]['p_value']:.2g}" if metric == "mrr" else ""
+            table.add_row(f"{query} → {answer}", metric, readable(before), readable(found.after[way][metric]), p)
+    OUT.print(table)
+    plain(f"epoch {found.best_epoch}; {', '.join(f'{count} {part}' for part, count in found.counts.items())}")
 
 
 def _present(done: list[EncodedModality]) -> None:
