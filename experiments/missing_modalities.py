@@ -130,7 +130,7 @@ def plot(results: pd.DataFrame, path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.set_ylim(shown.min() - 0.01, shown.max() + 0.01)  # drop falls far below
     axes[0].set_ylabel("Recall@20, test")
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = axes[MODELS.index("freedom")].get_legend_handles_labels()  # it has all policies
     labels = [f"{label} (falls out of the picture)" if label == "drop" else label for label in labels]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(POLICIES))
     figure.savefig(path, dpi=110)
