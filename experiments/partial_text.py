@@ -39,12 +39,12 @@ WITHOUT_TEXT = ("ease", "lightgcn")
 MODELS: dict[str, dict[str, Any]] = {
     "ease": {"model": {"name": "ease", "regularization": 400}},
     "lightgcn": {"model": {"name": "lightgcn", "num_layers": 2, "l2": 0.03}, "training": FASTER},
-    "collective-ease": {"model": {"name": "collective-ease", "regularization": 400, "content_weight": 30}},
+    "collective-ease": {"model": {"name": "collective-ease", "regularization": 400, "content_weight": 10}},
     "freedom": {"model": {"name": "freedom", "edge_keep": 0.2, "l2": 0.03}, "training": FASTER},
     "hetero-lightgcn": {
         "model": {
             "name": "hetero-lightgcn",
-            "coupling": {"title": 0.9},
+            "coupling": {"title": 0.1},
             "edge_keep": 0.5,
             "objective": {"loss": "softmax", "temperature": 0.5},
             "alignment": {"weight": 0.0002, "temperature": 0.5},
@@ -54,7 +54,8 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 CHOICES = {
-    "collective-ease": [{"content_weight": weight} for weight in (3, 10, 30, 100, 300)],
+    "collective-ease": [{"content_weight": weight} for weight in (3, 10, 30, 100, 300)]
+    + [{"content_weight": weight, "center": True} for weight in (10, 30)],
     "hetero-lightgcn": [{"coupling": {"title": weight}} for weight in (0.1, 0.3, 0.9)],
 }
 
