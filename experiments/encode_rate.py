@@ -26,10 +26,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from graphrec.features.checkpoint import get_tower
 from graphrec.features.encoder import Tower
 from graphrec.features.engine import encode
-from graphrec.features.store import Store
+from graphrec.features.store.store import Store
+from graphrec.features.towers.checkpoint import get_tower
 from graphrec.runtime import data_root, require, seed_everything
 
 MODEL = "ViT-B-32"

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from graphrec.features.encoder import Kind
 from graphrec.features.engine import encode
-from graphrec.features.shards import key_array
-from graphrec.features.store import Store
+from graphrec.features.store.shards import key_array
+from graphrec.features.store.store import Store
 
 
 class Numbers:

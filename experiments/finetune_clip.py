@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from graphrec.features.finetune import FinetuneConfig, FinetuneResult, finetune
+from graphrec.features.finetuning.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphrec.runtime import data_root
 
 MINILM = FinetuneConfig(

@@ -39,7 +39,9 @@ WITHOUT_TEXT = ("ease", "lightgcn")
 MODELS: dict[str, dict[str, Any]] = {
     "ease": {"model": {"name": "ease", "regularization": 400}},
     "lightgcn": {"model": {"name": "lightgcn", "num_layers": 2, "l2": 0.03}, "training": FASTER},
-    "collective-ease": {"model": {"name": "collective-ease", "regularization": 400, "content_weight": 10, "center": True}},
+    "collective-ease": {
+        "model": {"name": "collective-ease", "regularization": 400, "content_weight": 10, "center": True}
+    },
     "freedom": {"model": {"name": "freedom", "edge_keep": 0.2, "l2": 0.03}, "training": FASTER},
     "hetero-lightgcn": {
         "model": {

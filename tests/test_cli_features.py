@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from graphrec.cli import app
 from graphrec.data.drawing import Look
-from tests.features.tiny import text_pairs, tiny_bert
+from tests.features.finetuning.tiny import text_pairs, tiny_bert
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from graphrec.cli.common import OUT, DataRoot, plain, readable
 from graphrec.config import ConfigError, apply_overrides, load_yaml, merge
 
 if TYPE_CHECKING:
-    from graphrec.features.finetune import FinetuneResult
-    from graphrec.features.store import Store
+    from graphrec.features.finetuning.finetune import FinetuneResult
+    from graphrec.features.store.store import Store
     from graphrec.pipeline.encode import EncodedModality
 
 USER = "user_"
@@ -73,8 +73,8 @@ def finetune(
 ) -> None:
     """Adapts a tower to a catalogue's own pairs, and measures retrieval of held-out items before and after."""
     from graphrec.data.sources import load_dataset
-    from graphrec.features.finetune import FinetuneConfig
-    from graphrec.features.finetune import finetune as run_finetune
+    from graphrec.features.finetuning.finetune import FinetuneConfig
+    from graphrec.features.finetuning.finetune import finetune as run_finetune
 
     config = FinetuneConfig.parse(apply_overrides({}, settings or []), where="finetune")
     items = load_dataset(dataset, root=data_root).items
@@ -187,6 +187,6 @@ def _present(done: list[EncodedModality]) -> None:
 
 
 def _open(store: Path | None) -> Store:
-    from graphrec.features.store import Store
+    from graphrec.features.store.store import Store
 
     return Store(store)

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphrec.features.contents import reason_of
 from graphrec.features.encoder import Tower
-from graphrec.features.shards import DType
+from graphrec.features.store.contents import reason_of
+from graphrec.features.store.shards import DType
 from graphrec.runtime import logger
 
 K = TypeVar("K")

@@ -89,9 +89,9 @@ class EncoderConfig(Config):
         return self._instance(resolve(spec, ENCODERS, kind="encoder"), dim)
 
     def _tower(self, modality: str, encoding: EncodingConfig) -> Encoder:
-        from graphrec.features.checkpoint import get_tower
         from graphrec.features.engine import StoredEncoder
-        from graphrec.features.store import Store
+        from graphrec.features.store.store import Store
+        from graphrec.features.towers.checkpoint import get_tower
 
         kind = self.kind or kind_of(modality)
         if kind is None:
@@ -148,7 +148,7 @@ def get_encoder(
 
 
 def _prefixes() -> tuple[str, ...]:
-    from graphrec.features.checkpoint import TOWERS
+    from graphrec.features.towers.checkpoint import TOWERS
 
     return tuple(TOWERS)
 

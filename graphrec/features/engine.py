@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphrec.features.contents import Contents, identify
 from graphrec.features.encoder import Tower, UnreadableError
 from graphrec.features.filling import Filling
-from graphrec.features.shards import DType
-from graphrec.features.store import Store
+from graphrec.features.store.contents import Contents, identify
+from graphrec.features.store.shards import DType
+from graphrec.features.store.store import Store
 from graphrec.runtime import progress
 
 MOST_WORKERS = 16

@@ -15,11 +15,11 @@ from filelock import BaseFileLock, Timeout
 from numpy.typing import NDArray
 
 from graphrec.features.batches import Forward, Unread, read_ahead, read_value
-from graphrec.features.contents import Contents
 from graphrec.features.encoder import Kind, Tower
-from graphrec.features.locks import lock_of, unlock
-from graphrec.features.shards import Failure, key_array, shard_name, write_shard
-from graphrec.features.shelf import Shelf, View
+from graphrec.features.store.contents import Contents
+from graphrec.features.store.locks import lock_of, unlock
+from graphrec.features.store.shards import Failure, key_array, shard_name, write_shard
+from graphrec.features.store.shelf import Shelf, View
 from graphrec.runtime import progress
 
 SHARD_SIZES: dict[Kind, int] = {"text": 1024, "image": 512, "audio": 256, "video": 64}  # what a kill costs at most

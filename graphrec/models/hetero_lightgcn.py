@@ -52,8 +52,9 @@ class HeteroLightGCNConfig(ModelConfig):
     relations: tuple[str, ...] | None = None
     """The modalities, ``co_consumed`` and matches such as ``image_matches_text`` that take part; all in the graph by
     default, none for LightGCN."""
-    user_relations: tuple[str, ...] | None = None
-    """The user modalities, such as ``user_text``, that take part; all in the graph by default."""
+    user_relations: tuple[str, ...] | None = ()
+    """The user modalities, such as ``user_text``, that take part; null for all in the graph. None by default: on
+    MovieLens 100K age and occupation cost warm users accuracy on validation (Recall@20 .351 without, .320 with)."""
     coupling: dict[str, float] = Field(default_factory=dict)
     """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
     learn_coupling: bool = False

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from graphrec.features.engine import encode
-from graphrec.features.store import Store
+from graphrec.features.store.store import Store
 
 
 def vector_of(content, dim=6):

@@ -10,7 +10,7 @@ from PIL import Image
 from graphrec.features import filling
 from graphrec.features.encoder import Encoder, Tower, UnreadableError
 from graphrec.features.engine import StoredEncoder, encode
-from graphrec.features.store import Store
+from graphrec.features.store.store import Store
 from tests.features.fake_tower import HashTower, bytes_of, texts, vector_of
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from graphrec.features.engine import encode
-from graphrec.features.shards import Shard
-from graphrec.features.store import Store
+from graphrec.features.store.shards import Shard
+from graphrec.features.store.store import Store
 from tests.features.fake_tower import HashTower, bytes_of, texts
 
 ROOT = Path(__file__).resolve().parents[2]

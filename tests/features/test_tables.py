@@ -11,11 +11,11 @@ from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split, Vectors
 from graphrec.data.drawing import Look
 from graphrec.data.interactions import Ids, Interactions
-from graphrec.features import checkpoint
 from graphrec.features.encoder import UnreadableError
 from graphrec.features.image import LightImageEncoder
 from graphrec.features.tables import FeatureConfig, feature_tables, get_encoder, user_feature_tables
 from graphrec.features.text import LightTextEncoder
+from graphrec.features.towers import checkpoint
 
 ITEMS = Ids(["a", "b", "c", "d"], name="item")
 USERS = Ids(["u", "v"], name="user")

@@ -37,7 +37,8 @@ def user_message(model, coupling):
 
 @pytest.mark.parametrize("fusion", ["readout", "input", "both"])
 def test_user_modalities_equal_dense_algebra(fusion):
-    model = build(HeteroLightGCN, GRAPH, relations=(), fusion=fusion, coupling={"user_text": 0.4})
+    coupling = {"user_text": 0.4}
+    model = build(HeteroLightGCN, GRAPH, relations=(), user_relations=None, fusion=fusion, coupling=coupling)
     user, message = user_message(model, 0.4)
     source = user if fusion == "readout" else user + message
     met, item = dense_light_gcn(dense_interactions(GRAPH), source, model.item_embedding.double(), 2)
@@ -47,12 +48,12 @@ def test_user_modalities_equal_dense_algebra(fusion):
 
 
 def test_without_user_relations_nothing_changes():
-    model, plain = build(HeteroLightGCN, GRAPH, user_relations=()), build(HeteroLightGCN)
+    model, plain = build(HeteroLightGCN, GRAPH), build(HeteroLightGCN)
     assert steps(model) == steps(plain)
 
 
 def test_a_new_user_is_scored_from_what_they_are_alone():
-    model = build(HeteroLightGCN, GRAPH, l2=0.0)
+    model = build(HeteroLightGCN, GRAPH, user_relations=["user_text"], l2=0.0)
     before = model.embed()
     with torch.no_grad():
         model.user_embedding[COLD] = 1e3
@@ -62,7 +63,7 @@ def test_a_new_user_is_scored_from_what_they_are_alone():
 
 
 def test_every_parameter_of_the_user_relation_learns():
-    model = build(HeteroLightGCN, GRAPH, learn_coupling=True)
+    model = build(HeteroLightGCN, GRAPH, user_relations=None, learn_coupling=True)
     sum(model(batch()).values()).backward()
     for parameter in (*model.people.parameters(), model.coupling["user_text"]):
         assert (parameter.grad != 0).any()

@@ -1,0 +1,1 @@
+"""Pretrained towers: open_clip, timm and transformers models for texts, pictures, sounds and videos."""
