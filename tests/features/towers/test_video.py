@@ -168,7 +168,7 @@ def test_a_long_video_is_sought_in_and_not_decoded_as_a_whole(tmp_path, monkeypa
     pictures = [plain(COLOURS[k % 8], (32, 32)) for k in range(8) for _ in range(100)]
     path = write(tmp_path / "a.mp4", pictures, rate=2, gop=10)  # 400 seconds
     turned = []
-    from graphrec.features import video
+    from graphrec.features.towers import video
 
     original = video._time
     monkeypatch.setattr(video, "_time", lambda frame: turned.append(frame) or original(frame))
