@@ -4,8 +4,8 @@
 
 ``text`` are the given vectors (MiniLM of crowd tags), ``tags`` the same tags encoded here. Settings are those of
 ``configs/benchmark-lfm2k.yaml`` without weights of single modalities: relations couple with .1, FREEDOM and collective
-EASE weigh all alike. The epoch is chosen on validation; the test set is scored once per run. What is finished is kept in
-``lfm2k_features.csv``: a stopped run goes on where it stopped.
+EASE weigh all alike. The epoch is chosen on validation; the test set is scored once per run. What is finished is kept
+in ``lfm2k_features.csv``: a stopped run goes on where it stopped.
 """
 
 from __future__ import annotations
