@@ -78,7 +78,7 @@ def main() -> None:
     print("wrote", contact_sheet(run, typical_users(run, 5), out / "posters.png"))
     for name, image in (("no-image", None), ("random-open-clip", random_clip(out / "random-clip"))):
         values = settings(image)
-        values["models"] = {FLAGSHIP: values["models"][FLAGSHIP], "lightgcn": values["models"]["lightgcn"]}
+        values["models"] = {name: values["models"][name] for name in (FLAGSHIP, "ease")}
         print(
             f"\nimages: {name}\n" + report(benchmark(values, out / name, data=data), reference="lightgcn").to_markdown()
         )
