@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from graphrec.data.interactions import Ids
+from graphrec.features.encoder import Encoder, encode_values
 from graphrec.testing import ModelContract
 from tests.test_architecture import LAYERS
 
@@ -55,6 +57,16 @@ def test_the_example_is_used_by_its_path(written, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     importlib.import_module("use_layer_weighted")
     assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_the_example_of_an_encoder_encodes_a_column():
+    namespace: dict = {}
+    exec(re.search(r"## Add an encoder\n.*?```python\n(.*?)```", PAGE, flags=re.DOTALL).group(1), namespace)
+    encoder = namespace["Lengths"]()
+    assert isinstance(encoder, Encoder)
+    ids = Ids(["a", "b", "c"])
+    table = encode_values(ids, ["one two", None, "x"], encoder, name="text")
+    assert (table.rows.tolist(), table.values.tolist()) == ([0, 2], [[2, 7], [1, 1]])
 
 
 def test_the_page_counts_the_tests_of_the_contract():
