@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import Config, ConfigError, Search, unknown_name
-from graphrec.graph.build import item_operator, item_relations
+from graphrec.graph.build import CO_CONSUMED, item_operator, item_relations
 from graphrec.graph.neighbors import user_modalities
-from graphrec.graph.transforms import row_norm
+from graphrec.graph.transforms import row_norm, symmetric_norm
 from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
 from graphrec.models.pairwise import (
     PrunedInteractions,
@@ -176,20 +176,25 @@ def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[tuple[s
 
 
 def _modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
-    edge_index, weight = item_operator(graph, name)
-    nodes = graph[name] if name in graph.node_types else {"item_id": edge_index.unique()}
-    return _relation(edge_index, weight, nodes, nodes["item_id"], int(graph["item"].num_nodes), config)
+    (edge_index, weight), size = item_operator(graph, name), int(graph["item"].num_nodes)
+    nodes = graph[name] if name in graph.node_types else {"item_id": edge_index[1].unique()}  # who has a list
+    if name in graph.node_types or name == CO_CONSUMED[1]:
+        value = row_norm(edge_index, size, weight)
+    else:  # of matches, an item with a picture alone sends and has no list, which would weigh nothing in row_norm
+        value = symmetric_norm(edge_index, size, size, weight)
+    return _relation(edge_index, value, nodes, nodes["item_id"], size, config)
 
 
 def _user_modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
     nodes, edges = graph[name], graph[name, "similar", name]
-    edge_index = nodes.user_id[edges.edge_index]
-    return _relation(edge_index, edges.get("edge_weight"), nodes, nodes.user_id, int(graph["user"].num_nodes), config)
+    edge_index, size = nodes.user_id[edges.edge_index], int(graph["user"].num_nodes)
+    value = row_norm(edge_index, size, edges.get("edge_weight"))
+    return _relation(edge_index, value, nodes, nodes.user_id, size, config)
 
 
 def _relation(
     edge_index: Tensor,
-    weight: Tensor | None,
+    weight: Tensor,
     nodes: Mapping[str, Any],
     node_id: Tensor,
     size: int,
@@ -197,7 +202,7 @@ def _relation(
 ) -> ModalityRelation:
     return ModalityRelation(
         edge_index,
-        row_norm(edge_index, size, weight),
+        weight,
         node_id,
         nodes.get("x", None),
         num_items=size,

@@ -101,11 +101,38 @@ def test_the_flagship_carries_item_states_over_matches():
     for name in names:
         edges, weight = item_operator(graph, name)
         matrix = dense_matrix(edges, weight, 34, 34)
-        scale = torch.where(matrix.sum(1) > 0, matrix.sum(1).clamp(min=1e-12).rsqrt(), 0.0)
-        expected = expected + coupling * (scale[:, None] * matrix * scale) @ item
+        received, sent = (matrix.sum(axis).clamp(min=1e-12).rsqrt() for axis in (1, 0))
+        expected = expected + coupling * (received[:, None] * matrix * sent) @ item
     torch.testing.assert_close(model.embed().item.double(), expected, rtol=1e-4, atol=1e-5)
     terms = model(make_batch(DATA.split.train, torch.Generator().manual_seed(0)))
     assert all(term.isfinite() for term in terms.values())
+
+
+def halves():
+    """Returns a graph in which the even items have an image alone and the odd ones a text alone."""
+    tables = {name: replace(table_of(name, start), space="clip") for name, start in (("image", 0), ("text", 1))}
+    return built(tables=tables)
+
+
+def table_of(name, start):
+    rows = np.arange(start, 34, 2)
+    x = np.random.default_rng(start).normal(size=(len(rows), 5)).astype(np.float32)
+    return FeatureTable(DATA.split.items, rows, x)
+
+
+def test_items_with_an_image_alone_reach_those_with_a_text_alone():
+    model = HeteroLightGCN(halves(), HeteroLightGCNConfig(embedding_dim=4, relations=("image_matches_text",)))
+    relation = model.modalities["image_matches_text"]
+    message = relation(torch.eye(34)).message  # row: receives, column: sends
+    edges, _ = item_operator(halves(), "image_matches_text")
+    assert {*map(tuple, message.nonzero().tolist())} == {(target, source) for source, target in edges.T.tolist()}
+
+
+def test_an_item_that_receives_no_matches_is_not_aligned_with_them():
+    model = HeteroLightGCN(halves(), HeteroLightGCNConfig(embedding_dim=4, relations=("image_matches_text",)))
+    relation = model.modalities["image_matches_text"]
+    edges, _ = item_operator(halves(), "image_matches_text")
+    assert {*relation.present.nonzero().flatten().tolist()} == {*edges[1].tolist()} <= set(range(1, 34, 2))
 
 
 def test_relabelling_moves_the_matches_along():
