@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphrec.features.encoder import Tower
+from graphrec.features.pictures import TooLargeError
 from graphrec.features.store.contents import reason_of
 from graphrec.features.store.shards import DType
 from graphrec.runtime import logger
@@ -150,7 +151,7 @@ def _lasting(error: Exception) -> bool:
     """Tells whether the content is at fault, and not the moment: a disk that fails may work tomorrow."""
     if isinstance(error, OSError):
         return error.errno is None
-    return isinstance(error, ValueError | EOFError | SyntaxError)
+    return isinstance(error, ValueError | EOFError | SyntaxError) and not isinstance(error, TooLargeError)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -19,6 +19,10 @@ DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # convert() would cut these off abo
 CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
+class TooLargeError(ValueError):
+    """A picture has more pixels than are decoded; the limit is a setting, and may be another one next time."""
+
+
 def open_picture(
     value: str | Path | Image, *, side: int = 512, draft_above: int = DRAFT_ABOVE, max_pixels: int = MAX_PIXELS
 ) -> Image:
@@ -35,7 +39,8 @@ def open_picture(
 
     Raises:
         OSError: If the file is missing or cannot be read; the message is without the path.
-        ValueError: If it is no picture, cut off, broken, or too large.
+        TooLargeError: If it has too many pixels.
+        ValueError: If it is no picture, cut off, or broken.
     """
     from PIL import Image
 
@@ -91,9 +96,9 @@ def _opened(file: BinaryIO) -> Image:
 
 def _checked(image: Image, max_pixels: int) -> Image:
     if image.width * image.height > max_pixels:
-        raise ValueError(
+        raise TooLargeError(
             f"expected at most {max_pixels:,} pixels, got {image.width} x {image.height}; scale the picture down, or "
-            f"raise max_pixels"
+            f"raise max_pixels, an option of towers"
         )
     return image
 
@@ -126,7 +131,9 @@ def _explained() -> Iterator[None]:
     except UnidentifiedImageError:
         raise ValueError("no picture, or of a format that cannot be read") from None
     except Image.DecompressionBombError:
-        raise ValueError("more pixels than Pillow decodes; scale the picture down") from None
+        raise TooLargeError("more pixels than Pillow decodes; scale the picture down") from None
+    except TooLargeError:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError("no such file") from None
     except OSError as error:

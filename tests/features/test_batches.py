@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from graphrec.features.batches import Forward, Unread, read_ahead, read_value
+from graphrec.features.pictures import TooLargeError
 from tests.features.fake_tower import HashTower, vector_of
 
 
@@ -56,6 +57,7 @@ def test_an_error_of_reading_reaches_the_caller(pool):
         (SyntaxError("not a PNG file"), True),
         (OSError(5, "Input/output error"), False),
         (RuntimeError("a driver"), False),
+        (TooLargeError("more pixels than a setting allows"), False),
     ],
 )
 def test_only_what_is_wrong_with_the_content_lasts(error, lasting):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphrec.features.pictures import middle, open_picture, upright_rgb
+from graphrec.features.pictures import TooLargeError, middle, open_picture, upright_rgb
 
 
 def noise(seed=0, size=(20, 30)):
@@ -154,10 +154,10 @@ def test_other_values_are_refused(value):
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
     Image.new("1", (8000, 8000)).save(tmp_path / "bomb.png")
-    with pytest.raises(ValueError, match=r"expected at most 50,000,000 pixels, got 8000 x 8000; .*raise max_pixels"):
+    with pytest.raises(TooLargeError, match=r"expected at most 50,000,000 pixels, got 8000 x 8000; .*raise max_pixels"):
         open_picture(tmp_path / "bomb.png")
     Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
-    with pytest.raises(ValueError, match="more pixels than Pillow decodes"):
+    with pytest.raises(TooLargeError, match="more pixels than Pillow decodes"):
         open_picture(tmp_path / "bomb.png")
     with pytest.raises(ValueError, match="expected at most 100 pixels"):
         open_picture(noise(), max_pixels=100)
