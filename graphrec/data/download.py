@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
+import os
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +30,8 @@ MAX_PAUSE = 30.0
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be another one a little later
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 HEADERS = {"Accept-Encoding": "identity"}  # a range of a compressed answer is no range of the file
+GZIPPED, PLAIN = ("gzip", "x-gzip"), (None, "", "identity")  # what some servers say of an answer all the same
+GZIP_SUFFIXES, GZIP_MAGIC = (".gz", ".tgz"), b"\x1f\x8b"
 
 
 class DownloadError(OSError):
@@ -58,14 +63,17 @@ def download(url: str, path: Path, *, sha256: str | None = None, retries: int = 
 
     pooch.get_logger().setLevel("WARNING")
     log.info("downloading %s", url)
-    fetch = _fetcher(url, path, _Resuming(path, retries=retries, pause=pause))
+    resuming = _Resuming(path, retries=retries, pause=pause)
+    fetch = _fetcher(url, path, resuming)
     aside = path.with_name(f".{path.name}.download")  # where pooch's files may be left when it is killed
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
         pooch.retrieve(url, known_hash=sha256, fname=path.name, path=aside, downloader=fetch)
         (aside / path.name).replace(path)
+        resuming.forget()  # only now: whoever is stopped while the file is checked has it still
     except ValueError as error:
+        resuming.forget()
         raise ValueError(
             f"{error} It came from {url}, and nothing was kept: try again; if its publisher has replaced the file, "
             "check the new one and put its SHA-256 into the data set's card, or take its line out of pins.json"
@@ -133,11 +141,13 @@ class _Note:
     etag: str | None
     modified: str | None
     length: int | None
+    encoding: str | None = None
 
     @classmethod
     def of(cls, url: str, headers: Mapping[str, str]) -> _Note:
         length = headers.get("Content-Length", "")
-        return cls(url, headers.get("ETag"), headers.get("Last-Modified"), int(length) if length.isdecimal() else None)
+        size = int(length) if length.isdecimal() else None
+        return cls(url, headers.get("ETag"), headers.get("Last-Modified"), size, headers.get("Content-Encoding"))
 
     @property
     def validator(self) -> str | None:
@@ -164,23 +174,37 @@ class _Resuming:
                 self._persist(session, url, advance)
         except requests.RequestException as error:
             raise DownloadError(f"cannot download {url}: {error}") from None
-        self.part.replace(output_file)
+        self._finish(url, Path(output_file))
+
+    def forget(self) -> None:
+        """Throws away the part."""
+        self.part.unlink(missing_ok=True)
         self.noted.unlink(missing_ok=True)
+
+    def _finish(self, url: str, output: Path) -> None:
+        """Puts all that came, as the file is, to where pooch checks it."""
+        note = self._read_note()
+        encoded = note is not None and note.encoding in GZIPPED and _is_wrapped(self.part)
+        try:
+            _decode(self.part, output) if encoded else _link(self.part, output)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            self.forget()
+            raise DownloadError(f"cannot download {url}: the server's compression is broken ({error})") from None
 
     def _persist(self, session: requests.Session, url: str, advance: _Advance) -> None:
         """Asks until all is there, or nothing more comes."""
         from requests.exceptions import ChunkedEncodingError, SSLError, Timeout
         from requests.exceptions import ConnectionError as Unreachable
 
-        failures = 0
+        failures, most = 0, self._size()
         while True:
-            before = self._size()
             try:
                 return self._request(session, url, advance)
             except SSLError:  # a certificate does not mend itself
                 raise
             except (Unreachable, Timeout, ChunkedEncodingError, _CutError) as error:
-                failures = 1 if self._size() > before else failures + 1
+                failures = 1 if self._size() > most else failures + 1
+                most = max(most, self._size())  # what is fetched again after a new beginning is no gain
                 self._wait(url, failures, _reason(error))
 
     def _wait(self, url: str, failures: int, reason: str) -> None:
@@ -198,7 +222,7 @@ class _Resuming:
             return
         with session.get(url, headers=HEADERS | _range(note, have), stream=True, timeout=TIMEOUT) as answer:
             if answer.status_code == UNSATISFIABLE or (answer.status_code == PARTIAL and not _fits(answer, note, have)):
-                self._forget()
+                self.forget()
                 raise _CutError("the file on the server has changed")
             _require_success(answer, url, self.part.name.removesuffix(".part"))
             if answer.status_code == OK:
@@ -208,7 +232,7 @@ class _Resuming:
 
     def _begin(self, note: _Note) -> _Note:
         """Makes room for a new part and notes what it is one of."""
-        self._forget()
+        self.forget()
         require_space(self.part.parent, note.length or 0)
         self.noted.write_text(json.dumps(asdict(note)), encoding="utf-8")
         return note
@@ -218,18 +242,17 @@ class _Resuming:
 
     def _note(self, url: str) -> _Note | None:
         """Returns what is known of the part; None, and no part, where it cannot be continued."""
-        try:
-            note = _Note(**json.loads(self.noted.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            note = None
+        note = self._read_note()
         if note is None or note.url != url or note.validator is None or self._size() > (note.length or sys.maxsize):
-            self._forget()
+            self.forget()
             return None
         return note
 
-    def _forget(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.noted.unlink(missing_ok=True)
+    def _read_note(self) -> _Note | None:
+        try:
+            return _Note(**json.loads(self.noted.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
 
 class _CutError(Exception):
@@ -256,7 +279,7 @@ def _fits(answer: requests.Response, note: _Note | None, have: int) -> bool:
     """Returns whether a partial answer begins where the part ends, in a file of the same length."""
     stated = answer.headers.get("Content-Range", "")
     total = "*" if note is None or note.length is None else str(note.length)
-    return stated.startswith(f"bytes {have}-") and (total == "*" or stated.endswith((f"/{total}", "/*")))
+    return bool(have) and stated.startswith(f"bytes {have}-") and (total == "*" or stated.endswith((f"/{total}", "/*")))
 
 
 def _require_success(answer: requests.Response, url: str, name: str) -> None:
@@ -267,6 +290,11 @@ def _require_success(answer: requests.Response, url: str, name: str) -> None:
             f"cannot download {url}: the server answered {answer.status_code} {answer.reason}; fetch {name!r} by hand "
             "and name its folder with --from"
         )
+    if (encoding := answer.headers.get("Content-Encoding")) not in (*PLAIN, *GZIPPED):
+        raise DownloadError(
+            f"expected {name!r} from {url} as it is, got it encoded as {encoding!r}; fetch it by hand and name its "
+            "folder with --from"
+        )
     if answer.headers.get("Content-Type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
         raise DownloadError(
             f"expected the file {name!r} from {url}, got a web page (a login or a notice?); fetch the file by hand and "
@@ -274,8 +302,40 @@ def _require_success(answer: requests.Response, url: str, name: str) -> None:
         )
 
 
+def _is_wrapped(part: Path) -> bool:
+    """Returns whether gzip is the transfer's: servers also say it of files that are gzip themselves."""
+    if not part.name.removesuffix(".part").lower().endswith(GZIP_SUFFIXES):
+        return True
+    with gzip.open(part) as stream:
+        return stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _decode(part: Path, output: Path) -> None:
+    with gzip.open(part) as stream, output.open("wb") as file:
+        shutil.copyfileobj(stream, file, CHUNK)
+
+
+def _link(part: Path, output: Path) -> None:
+    output.unlink(missing_ok=True)
+    try:
+        os.link(part, output)
+    except OSError:  # a disk without links
+        part.replace(output)
+
+
+def _pieces(answer: requests.Response) -> Iterator[bytes]:
+    """Yields the bytes as they are sent: those are what lengths and ranges count, compressed or not."""
+    from requests.exceptions import ChunkedEncodingError
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield from answer.raw.stream(CHUNK, decode_content=False)
+    except HTTPError as error:
+        raise ChunkedEncodingError(error) from None
+
+
 def _receive(answer: requests.Response, file: BinaryIO, have: int, length: int | None, advance: _Advance) -> None:
-    for chunk in answer.iter_content(CHUNK):
+    for chunk in _pieces(answer):
         file.write(chunk)
         have += len(chunk)
         advance(have, length)

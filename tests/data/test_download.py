@@ -1,4 +1,5 @@
 import errno
+import gzip
 import hashlib
 import json
 import shutil
@@ -109,6 +110,52 @@ def test_a_server_without_ranges_starts_anew(site, tmp_path):
     site.ranges, site.cuts = False, [MEGABYTE]
     assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
     assert site.wanted == [None, f"bytes={MEGABYTE}-"]
+
+
+def test_a_server_that_cuts_and_refuses_to_go_on_is_given_up(site, tmp_path):
+    site.refuses, site.cuts = True, [MEGABYTE] * 50
+    with pytest.raises(DownloadError, match="the file on the server has changed"):
+        get(site, tmp_path / "a.bin", retries=3)
+    assert site.wanted == [None, f"bytes={MEGABYTE}-", None, f"bytes={MEGABYTE}-"]  # no gain, so every one counts
+
+
+@pytest.mark.parametrize("wanted", [[None], [None, "bytes=1000-"]])
+def test_an_answer_that_is_compressed_all_the_same_is_the_file(site, tmp_path, wanted):
+    site.files["/a.bin"], site.encoding, site.cuts = gzip.compress(CONTENT), "gzip", [1000] * (len(wanted) - 1)
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.wanted == wanted
+    assert left(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_gzip_file_stays_one_though_the_server_calls_it_an_encoding(site, tmp_path, twice):
+    packed = gzip.compress(CONTENT)
+    site.files["/a.json.gz"], site.encoding = gzip.compress(packed) if twice else packed, "x-gzip"
+    path = download(f"{site.url}/a.json.gz", tmp_path / "a.json.gz", sha256=hashlib.sha256(packed).hexdigest())
+    assert path.read_bytes() == packed
+
+
+def test_encodings_that_cannot_be_undone_are_refused(site, tmp_path):
+    site.encoding = "br"
+    with pytest.raises(DownloadError, match="got it encoded as 'br'; fetch it by hand"):
+        get(site, tmp_path / "a.bin")
+    site.encoding = "gzip"
+    with pytest.raises(DownloadError, match="the server's compression is broken"):
+        get(site, tmp_path / "a.bin")
+    assert left(tmp_path) == []
+
+
+def test_who_is_stopped_while_the_file_is_checked_need_not_fetch_it_again(site, tmp_path, monkeypatch):
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pooch.core.hash_matches", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            get(site, tmp_path / "a.bin", sha256=SHA256)
+    assert left(tmp_path) == ["a.bin.part", "a.bin.part.json"]
+    assert get(site, tmp_path / "a.bin", sha256=SHA256).read_bytes() == CONTENT
+    assert site.wanted == [None]
 
 
 def test_a_file_that_changed_meanwhile_starts_anew(site, tmp_path):

@@ -21,6 +21,8 @@ class Site:
         tags: Whether files have an ``ETag``.
         lengths: Whether answers state their length.
         kind: The content type.
+        encoding: The ``Content-Encoding`` that answers state, whatever the files hold.
+        refuses: Whether every range is answered with 416.
         stall: If given, an answer that is cut stays open, with nothing more to come, until this is set.
     """
 
@@ -31,6 +33,8 @@ class Site:
     tags: bool = True
     lengths: bool = True
     kind: str = "application/octet-stream"
+    encoding: str | None = None
+    refuses: bool = False
     stall: Event | None = None
     asked: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
@@ -72,7 +76,7 @@ def serve(site: Site):
 def _answer(handler, site, content):
     tag = f'"{hashlib.sha256(content).hexdigest()[:8]}"'
     start = _start(handler.headers, site, tag)
-    if start is not None and start >= len(content):
+    if start is not None and (site.refuses or start >= len(content)):
         handler.send_response(416)
         handler.send_header("Content-Range", f"bytes */{len(content)}")
         handler.send_header("Content-Length", "0")
@@ -81,6 +85,8 @@ def _answer(handler, site, content):
     body = content[start or 0 :]
     handler.send_response(200 if start is None else 206)
     handler.send_header("Content-Type", site.kind)
+    if site.encoding:
+        handler.send_header("Content-Encoding", site.encoding)
     if site.tags:
         handler.send_header("ETag", tag)
     if site.lengths:
