@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphrec.features.pictures import open_picture
 from graphrec.pipeline import Run
 from graphrec.runs.files import write_bytes
 
@@ -19,7 +20,7 @@ HEAD, ROW_HEAD, BLOCK_GAP = 58, 26, 30  # title, words above a row, space betwee
 NUM_LIKED = 5
 INK, FAINT, PAPER, CARD = (30, 33, 38), (120, 126, 134), (255, 255, 255), (238, 240, 243)
 HIT = (22, 150, 84)
-PICTURE, WORDS = "image", "text"
+PICTURE, WORDS = "image", ("title", "name", "text")  # of the columns of words the first that there is
 LINE = 16  # characters below a picture
 
 
@@ -40,7 +41,8 @@ def contact_sheet(run: Run, users: Sequence[Hashable], path: str | Path, *, k: i
     Items without a picture show their text.
 
     Args:
-        run: The run that recommends; item pictures and texts come from the columns ``image`` and ``text``.
+        run: The run that recommends; item pictures come from the column ``image``, words from ``title``, ``name`` or
+            the first line of ``text``.
         users: External user ids, a row each.
         path: The PNG file.
         k: Recommendations per user.
@@ -86,25 +88,27 @@ class Look:
         catalog = run.data.items
         columns = catalog.columns
         self._pictures = catalog.values(PICTURE) if PICTURE in columns else [None] * run.data.num_items
-        self._words = catalog.values(WORDS) if WORDS in columns else [None] * run.data.num_items
+        words = next((name for name in WORDS if name in columns), None)
+        self._words = catalog.values(words) if words is not None else [None] * run.data.num_items
         self._ids = run.data.split.items
 
     def picture(self, row: int) -> Any:
         """Returns the picture of an item row, ``TILE`` pixels square; None where there is none to be read."""
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
 
         path = self._pictures[row]
         if path is None:
             return None
         try:
-            with Image.open(path) as picture:
-                return ImageOps.pad(picture.convert("RGB"), (TILE, TILE), Image.Resampling.LANCZOS, color=PAPER)
-        except (OSError, UnidentifiedImageError):
+            picture = open_picture(path, side=TILE)
+        except (OSError, ValueError):
             return None
+        return ImageOps.pad(picture, (TILE, TILE), Image.Resampling.LANCZOS, color=PAPER)
 
     def words(self, row: int) -> str:
-        """Returns the text of an item row; its id where there is none."""
-        return str(self._words[row] or f"no text: {self._ids.ids([row])[0]}")
+        """Returns the title of an item row, else the first line of its text; its id where there is none."""
+        text = str(self._words[row] or "").strip()
+        return text.split("\n")[0] if text else f"no text: {self._ids.ids([row])[0]}"
 
 
 class Pen:
