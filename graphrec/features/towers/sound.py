@@ -74,6 +74,8 @@ def _opened(path: Path) -> Iterator[SoundFile]:
             yield sound
     except (soundfile.SoundFileError, TypeError) as error:  # a TypeError for headerless .raw files
         reason = getattr(error, "error_string", str(error))
+        if "does not exist" in reason:  # what libsndfile says of a file that merely claims to be an mp3
+            reason = "no format that can be read"
         raise ValueError(
             f"expected a whole sound file (wav, flac, mp3, ogg, …), got one that fails: {reason}"
         ) from None
