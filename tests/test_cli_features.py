@@ -71,6 +71,7 @@ def test_encode_refuses_what_it_cannot_do_in_one_line(call, shop, tmp_path):
         (("text.template={text}",), "expected an encoder for 'text', as in text=light"),
         (("image=open_clip:local-dir:" + str(tmp_path / "none"),), "none"),
         (("image=light", "--strict"), "broken.png"),
+        (("text=path:" + str(tmp_path), "--device", "foo"), "encoding.device: expected 'auto', 'cpu' or"),
     ):
         result = call("encode", shop, *arguments)
         assert result.exit_code == 2, result.output
@@ -78,6 +79,23 @@ def test_encode_refuses_what_it_cannot_do_in_one_line(call, shop, tmp_path):
     bare = tmp_path / "bare.csv"
     pd.read_csv(shop)[["user", "item"]].to_csv(bare, index=False)
     assert "expected something to encode in 'bare'" in call("encode", bare).stderr
+
+
+def test_a_template_is_a_text_with_or_without_quotes(call, shop, tmp_path, minilm):
+    for template in ("{text}", "'{text}'", "Item: {text}"):
+        result = call("encode", shop, f"text=path:{minilm}", f"text.template={template}", "--store", tmp_path / "store")
+        assert result.exit_code == 0, result.output
+    listed = call("features", "ls", "--store", tmp_path / "store").stdout
+    assert "│ 40 " in listed  # 20 texts as they are, and 20 with the word before them
+
+
+def test_names_of_encoders_are_whole_so_that_gc_can_be_told_them(call, shop, tmp_path, minilm):
+    long = tmp_path / ("a" * 150)
+    long.symlink_to(minilm, target_is_directory=True)
+    assert call("encode", shop, f"text=path:{long}", "--store", tmp_path / "store").exit_code == 0
+    listed = call("features", "ls", "--store", tmp_path / "store").stdout
+    assert listed.count("a" * 20) > 1
+    assert "…" not in listed
 
 
 def test_finetune_adapts_a_tower_and_shows_what_it_was_worth(call, tmp_path):

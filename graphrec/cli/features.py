@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,10 +88,12 @@ def finetune(
 @features_app.command("ls")
 def list_features(store: StoreFolder = None) -> None:
     """Shows the encoders whose vectors are kept, with their sizes."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     place = _open(store)
-    table = Table("encoder", "kind", "dim", "dtype", "vectors", "failed", "shards", "MiB", "used")
+    table = Table(
+        Column("encoder", overflow="fold"), "kind", "dim", "dtype", "vectors", "failed", "shards", "MiB", "used"
+    )
     for entry in place.entries():
         about, used = entry.manifest, time.strftime("%Y-%m-%d", time.localtime(entry.used))
         numbers = (entry.values, entry.failures, entry.shards, entry.size / 2**20)
@@ -141,7 +144,9 @@ def _target(target: str, root: Path | None) -> tuple[Any, dict[str, Any]]:
 
 def _encoders(overrides: list[str], *, half: bool) -> dict[str, Any]:
     """Returns the settings of ``text=SPEC`` and ``text.template=…``, those of ``user_…`` apart."""
-    full = [text if "." in text.partition("=")[0] else text.replace("=", ".encoder=", 1) for text in overrides]
+    full = [
+        _literal(text) if "." in text.partition("=")[0] else text.replace("=", ".encoder=", 1) for text in overrides
+    ]
     found: dict[str, dict[str, Any]] = {"encoders": {}, "user_encoders": {}}
     for name, entry in apply_overrides({}, full).items():
         if not isinstance(entry, Mapping) or "encoder" not in entry:
@@ -149,6 +154,14 @@ def _encoders(overrides: list[str], *, half: bool) -> dict[str, Any]:
         part = "user_encoders" if name.startswith(USER) else "encoders"
         found[part][name.removeprefix(USER)] = {**entry, **({"dtype": "float16"} if half else {})}
     return {part: entries for part, entries in found.items() if entries}
+
+
+def _literal(override: str) -> str:
+    """Returns an override whose template is a text, which its braces and brackets would not be in YAML."""
+    key, _, text = override.partition("=")
+    if not key.endswith(".template") or (text[:1] in ("'", '"') and text[-1:] == text[:1]):
+        return override
+    return f"{key}={json.dumps(text, ensure_ascii=False)}"
 
 
 def _only(overrides: list[str] | None) -> dict[str, Any]:
