@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from graphrec.config import Config, ConfigError, resolve, unknown_name
 from graphrec.features.encoder import Encoder, Kind, Precision
+from graphrec.runtime import resolve_device
 
 ENCODERS = {
     "light-text": "graphrec.features.text:LightTextEncoder",
@@ -86,7 +87,7 @@ class EncoderConfig(Config):
         if ":" not in spec and spec not in ENCODERS:
             known = ("light", *ENCODERS, *(f"{name}:" for name in _prefixes()))
             raise ConfigError(unknown_name(spec, known, kind="encoder") + "; or 'package.module:Class' from outside")
-        return self._instance(resolve(spec, ENCODERS, kind="encoder"), dim)
+        return self._instance(_imported(spec), dim)
 
     def _tower(self, modality: str, encoding: EncodingConfig) -> Encoder:
         from graphrec.features.engine import StoredEncoder
@@ -95,7 +96,11 @@ class EncoderConfig(Config):
 
         kind = self.kind or kind_of(modality)
         if kind is None:
-            raise ConfigError(f"expected kind: {', '.join(KINDS)} beside the encoder of {modality!r}, got none")
+            raise ConfigError(
+                f"expected kind: {', '.join(KINDS)} beside the encoder of {modality!r}, got none; write kind: text "
+                f"under it, or {modality}.kind=text after it on the command line"
+            )
+        _check_device(encoding.device)
         tower = get_tower(self.encoder, kind, options=self.options, device=encoding.device, precision=self.precision)
         return StoredEncoder(
             tower,
@@ -108,7 +113,10 @@ class EncoderConfig(Config):
     def _instance(self, cls: Any, dim: int) -> Encoder:
         if isinstance(cls, type) and issubclass(cls, Config):
             return cls.parse({"dim": dim, **self.options}, where=self.encoder)  # type: ignore[return-value]
-        return cls(dim=dim, **self.options)
+        try:
+            return cls(dim=dim, **self.options)  # type: ignore[no-any-return]
+        except TypeError as error:
+            raise ConfigError(f"{self.encoder}: expected a class that takes dim and these options: {error}") from error
 
 
 def kind_of(modality: str) -> Kind | None:
@@ -151,6 +159,24 @@ def _prefixes() -> tuple[str, ...]:
     from graphrec.features.towers.checkpoint import TOWERS
 
     return tuple(TOWERS)
+
+
+def _imported(spec: str) -> Any:
+    try:
+        return resolve(spec, ENCODERS, kind="encoder")
+    except ConfigError as error:
+        towers = ", ".join(f"{name}:" for name in _prefixes())
+        raise ConfigError(f"{error}; a tower begins with one of {towers}") from error
+
+
+def _check_device(name: str) -> None:
+    if name in ("auto", "cpu"):
+        return
+    try:
+        resolve_device(name)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"encoding.device: expected 'auto', 'cpu' or a device like 'cuda:0': {reason}") from None
 
 
 def _light(kind: Kind | None, modality: str) -> str:

@@ -226,6 +226,8 @@ def _degrees(value: Any) -> tuple[float, float]:
     parts = re.split(r"\s*[,;]\s*|\s+", value.strip(" ()[]")) if isinstance(value, str) else value
     if isinstance(parts, Mapping) or len(parts) != 2:
         raise ValueError("expected latitude and longitude")
+    if parts[0] is None or parts[1] is None:
+        raise ValueError(f"expected latitude and longitude, got no {'latitude' if parts[0] is None else 'longitude'}")
     latitude, longitude = (float(part) for part in parts)
     if not -90 <= latitude <= 90:
         raise ValueError("expected a latitude from -90 to 90 degrees")

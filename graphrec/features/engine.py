@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphrec.features.encoder import Tower, UnreadableError
+from graphrec.features.encoder import Kind, Tower, UnreadableError
 from graphrec.features.filling import Filling
 from graphrec.features.store.contents import Contents, identify
 from graphrec.features.store.shards import DType
@@ -111,6 +111,11 @@ class StoredEncoder:
     def name(self) -> str:
         """The tower's name, and how vectors are kept where that changes them."""
         return self.tower.name if self.dtype == "float32" else f"{self.tower.name} ({self.dtype})"
+
+    @property
+    def kind(self) -> Kind:
+        """What the tower reads."""
+        return self.tower.kind
 
     @property
     def space(self) -> str:

@@ -14,7 +14,7 @@ from graphrec.data.interactions import Ids
 from graphrec.features.choice import BY_ROW, LIGHT, EncoderConfig, EncodingConfig, get_encoder
 from graphrec.features.encoder import Encoder, UnreadableError, encode_values
 from graphrec.features.table import FeatureTable
-from graphrec.features.template import compose, gather, parse_template
+from graphrec.features.template import as_texts, compose, gather, parse_template
 from graphrec.runtime import logger
 
 LOG = logger(__name__)
@@ -24,7 +24,8 @@ USER = "user_"
 class Making(NamedTuple):
     """How a modality is made: an encoder, the columns it reads, and how they are put together.
 
-    With a template, or several columns, the encoder gets one text per row; with ``by_row`` the values side by side.
+    With a template, or several columns, the encoder gets one text per row; with ``by_row`` the values side by side. An
+    encoder of texts, which says so by ``kind``, gets numbers written out.
     """
 
     encoder: Encoder
@@ -37,7 +38,8 @@ class Making(NamedTuple):
         if self.template is not None:
             return compose(catalog, template=self.template)
         if len(self.columns) == 1:
-            return catalog.values(self.columns[0])
+            values = catalog.values(self.columns[0])
+            return as_texts(values) if getattr(self.encoder, "kind", None) == "text" else values
         return gather(catalog, self.columns) if self.by_row else compose(catalog, self.columns)
 
 
@@ -80,7 +82,7 @@ class FeatureConfig(Config):
         """
         makings = self._makings(self.user_encoders, dataset.people, None)
         given = dataset.user_vectors
-        found = _tables(dataset.people, given, tuple(given), makings, None, self.strict)
+        found = _tables(dataset.people, given, tuple(given), makings, None, self.strict, prefix=USER)
         return {f"{USER}{name}": table for name, table in found.items()}
 
     def made_of(self, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -162,6 +164,8 @@ def _tables(
     makings: Mapping[str, Making],
     modalities: tuple[str, ...] | None,
     strict: bool,
+    *,
+    prefix: str = "",
 ) -> dict[str, FeatureTable]:
     known = {*makings, *given}
     wanted = known if modalities is None else set(modalities)
@@ -171,7 +175,7 @@ def _tables(
     tables = {}
     for name in sorted(wanted & {*makings, *vectors}):
         if name in makings:
-            tables[name] = _encode(catalog, name, makings[name], strict)
+            tables[name] = _encode(catalog, f"{prefix}{name}", makings[name], strict)
         else:
             tables[name] = FeatureTable.align(vectors[name], catalog.ids)
     return tables
@@ -184,10 +188,10 @@ def _encode(catalog: Catalog, name: str, making: Making, strict: bool) -> Featur
         return encode_values(catalog.ids, values, making.encoder, name=name)
     except UnreadableError as error:
         bad = {rows[position]: reason for position, reason in error.reasons.items()}
-        if strict:
+        if strict or len(bad) == len(rows):
             raise UnreadableError(_named(catalog.ids, bad)) from error
-        if len(bad) == len(rows):
-            raise
+    except TypeError as error:
+        raise ConfigError(f"{name} from {', '.join(map(repr, making.columns))}: {error}") from error
     _warn(catalog.ids, name, bad)
     kept = [None if row in bad else value for row, value in enumerate(values)]
     return encode_values(catalog.ids, kept, making.encoder, name=name)

@@ -85,6 +85,15 @@ def gather(catalog: Catalog, columns: Sequence[str]) -> list[tuple[Any, ...] | N
     return [None if all(value is None for value in row) else row for row in rows]
 
 
+def as_texts(values: Sequence[Any]) -> list[str | None]:
+    """Returns texts as they are, and numbers and lists as ``compose`` writes them; ``None`` where there is nothing.
+
+    >>> as_texts([" a ", 1984.0, ["b", "c"], None])
+    [' a ', '1984', 'b, c', None]
+    """
+    return [value if isinstance(value, str) else _text(value) for value in values]
+
+
 def parse_template(template: str, known: Iterable[str]) -> tuple[Part, ...]:
     """Returns the parts of a template, in order; see ``compose`` for its rules.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from graphrec.config import Config
+from graphrec.features.encoder import Kind
 
 
 class LightTextEncoder(Config):
@@ -31,6 +32,8 @@ class LightTextEncoder(Config):
         max_features: The most frequent terms are kept up to this number.
         seed: Where the solver starts.
     """
+
+    kind: ClassVar[Kind] = "text"
 
     dim: int = Field(default=64, ge=1)
     analyzer: Literal["word", "char_wb"] = "word"

@@ -11,6 +11,7 @@ from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split, Vectors
 from graphrec.data.drawing import Look
 from graphrec.data.interactions import Ids, Interactions
+from graphrec.features.choice import EncodingConfig
 from graphrec.features.encoder import UnreadableError
 from graphrec.features.image import LightImageEncoder
 from graphrec.features.tables import FeatureConfig, feature_tables, get_encoder, user_feature_tables
@@ -148,6 +149,32 @@ def test_unknown_encoders_are_refused_with_a_hint():
         get_encoder("light", modality="audio")
     with pytest.raises(ConfigError, match="cannot import encoder 'no_such_module:Thing'"):
         get_encoder("no_such_module:Thing", modality="text")
+    with pytest.raises(
+        ConfigError, match=r"cannot import encoder 'opn_clip:a/b'.*; a tower begins with one of .*open_clip:"
+    ):
+        get_encoder("opn_clip:a/b", modality="image")
+    with pytest.raises(ConfigError, match="os.path:join: expected a class that takes dim and these options: "):
+        get_encoder("os.path:join", modality="text")
+
+
+def test_an_unknown_device_is_refused_before_a_tower_is_loaded(tmp_path):
+    with pytest.raises(ConfigError, match="encoding.device: expected 'auto', 'cpu' or a device like 'cuda:0'"):
+        get_encoder(f"path:{tmp_path}", modality="text", encoding=EncodingConfig(device="foo"))
+
+
+def test_numbers_and_lists_are_written_out_for_an_encoder_of_texts():
+    data = dataset({"year": [1984, 2001.0, None, "1984"], "tags": [["oak", "table"], ["oak"], None, ["lamp"]]})
+    tables = FeatureConfig(encoders={"year": "light-text", "tags": "light-text"}).tables(data)
+    assert tables["year"].rows.tolist() == [0, 1, 3]
+    np.testing.assert_array_equal(tables["year"].values, LightTextEncoder().encode(["1984", "2001", "1984"]))
+    np.testing.assert_array_equal(tables["tags"].values, LightTextEncoder().encode(["oak, table", "oak", "lamp"]))
+
+
+def test_values_of_a_type_that_an_encoder_cannot_take_are_one_error_that_names_the_column():
+    with pytest.raises(ConfigError, match=r"image from 'price': expected a path or a PIL image, got int"):
+        FeatureConfig(encoders={"image": {"encoder": "light", "columns": ["price"]}}).tables(
+            dataset({"price": [1, 2, 3, 4]})
+        )
 
 
 def test_encoders_from_outside_and_prefixes_plug_in(monkeypatch):
@@ -205,6 +232,14 @@ def test_users_are_encoded_alike():
     np.testing.assert_allclose(tables["user_age"].values, [[-1], [1]])
     with pytest.raises(ConfigError, match="unknown catalogue column 'sex'"):
         FeatureConfig(user_encoders={"sex": "categorical"}).user_tables(data)
+
+
+def test_what_cannot_be_read_of_users_is_named_by_modality_and_user(caplog):
+    people = Catalog(USERS, pd.DataFrame({"lat": [1.5, None], "lon": [2.5, 3.5]}, dtype=object))
+    config = FeatureConfig(user_encoders={"place": {"encoder": "place", "columns": ["lat", "lon"]}})
+    assert config.user_tables(replace(dataset(), people=people))["user_place"].rows.tolist() == [0]
+    assert "1 value(s) of 'user_place' cannot be read" in caplog.text
+    assert "'v': (None, 3.5) (expected latitude and longitude, got no latitude)" in caplog.text
 
 
 def test_the_kind_of_a_tower_is_named_where_the_modality_does_not_say_it(tmp_path):
