@@ -114,7 +114,7 @@ class EncoderConfig(Config):
         if isinstance(cls, type) and issubclass(cls, Config):
             return cls.parse({"dim": dim, **self.options}, where=self.encoder)  # type: ignore[return-value]
         try:
-            return cls(dim=dim, **self.options)  # type: ignore[no-any-return]
+            return cls(dim=dim, **self.options)
         except TypeError as error:
             raise ConfigError(f"{self.encoder}: expected a class that takes dim and these options: {error}") from error
 

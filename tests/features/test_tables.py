@@ -153,12 +153,12 @@ def test_unknown_encoders_are_refused_with_a_hint():
         ConfigError, match=r"cannot import encoder 'opn_clip:a/b'.*; a tower begins with one of .*open_clip:"
     ):
         get_encoder("opn_clip:a/b", modality="image")
-    with pytest.raises(ConfigError, match="os.path:join: expected a class that takes dim and these options: "):
+    with pytest.raises(ConfigError, match=r"os\.path:join: expected a class that takes dim and these options: "):
         get_encoder("os.path:join", modality="text")
 
 
 def test_an_unknown_device_is_refused_before_a_tower_is_loaded(tmp_path):
-    with pytest.raises(ConfigError, match="encoding.device: expected 'auto', 'cpu' or a device like 'cuda:0'"):
+    with pytest.raises(ConfigError, match=r"encoding\.device: expected 'auto', 'cpu' or a device like 'cuda:0'"):
         get_encoder(f"path:{tmp_path}", modality="text", encoding=EncodingConfig(device="foo"))
 
 
