@@ -152,12 +152,20 @@ def write_shard(
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file beside its place, waits until the disk has it, and moves it into place."""
+    """Writes a file beside its place, waits until the disk has it, and moves it into place.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk; the message names the file.
+    """
     temporary = path.with_name(path.name + TEMPORARY)
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(temporary)  # of a full disk the system does not say which
+        raise
     temporary.replace(path)
 
 

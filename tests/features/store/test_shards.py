@@ -1,12 +1,14 @@
+import errno
 import hashlib
 import json
+import os
 import struct
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
-from graphrec.features.store.shards import Failure, Shard, ShardError, key_array, shard_name, write_shard
+from graphrec.features.store.shards import Failure, Shard, ShardError, key_array, shard_name, write_atomically, write_shard
 
 
 def key(number):
@@ -150,3 +152,13 @@ def test_keys_that_are_not_ascending_are_found(tmp_path):
 
 def test_no_keys_are_an_array_of_no_rows():
     assert key_array([]).shape == (0, 32)
+
+
+def test_a_full_disk_is_named_by_the_file_that_did_not_fit(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.safetensors\.tmp'"):
+        write_atomically(tmp_path / "a.safetensors", b"x")
+    assert not (tmp_path / "a.safetensors").exists()
