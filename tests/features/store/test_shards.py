@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from graphrec.features.store.shards import Failure, Shard, ShardError, key_array, shard_name, write_atomically, write_shard
+from graphrec.features.store.shards import (
+    Failure,
+    Shard,
+    ShardError,
+    key_array,
+    shard_name,
+    write_atomically,
+    write_shard,
+)
 
 
 def key(number):
