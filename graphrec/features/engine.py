@@ -21,6 +21,7 @@ from graphrec.runtime import progress
 
 MOST_WORKERS = 16
 SHOWN = 60  # characters of a text in a message
+NAMED = 24  # characters of a tower's name beside a bar: the rate and the time left must fit on a line, too
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def encode(
         with progress(f"Looking through {tower.kind} files", len(values)) as advance:
             contents = identify(tower.kind, values, store.index, pool, advance)
         filling = Filling(tower, shelf, contents, values, batch_size=size, pool=pool)
-        filling.run(description or f"Encoding {tower.kind} with {tower.name}")
+        filling.run(description or f"Encoding {tower.kind} with {_short(tower.name)}")
         return _gather(filling, contents)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -161,6 +162,10 @@ def _label(value: Any) -> str:
         return f"a picture of size {value.size}"
     text = str(value)
     return repr(text if len(text) <= SHOWN or isinstance(value, Path) else text[:SHOWN] + "…")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAMED else f"…{name[1 - NAMED :]}"
 
 
 def _gather(filling: Filling, contents: Contents) -> Encoded:
