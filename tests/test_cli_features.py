@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from graphrec.cli import app
@@ -87,6 +88,14 @@ def test_a_template_is_a_text_with_or_without_quotes(call, shop, tmp_path, minil
         assert result.exit_code == 0, result.output
     listed = call("features", "ls", "--store", tmp_path / "store").stdout
     assert "│ 40 " in listed  # 20 texts as they are, and 20 with the word before them
+
+
+def test_half_reaches_the_encoders_of_a_file_too(call, shop, tmp_path, minilm):
+    config = {"data": {"name": str(shop)}, "features": {"encoders": {"text": f"path:{minilm}"}}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    result = call("encode", tmp_path / "run.yaml", "--half", "--store", tmp_path / "store")
+    assert result.exit_code == 0, result.output
+    assert "float16" in call("features", "ls", "--store", tmp_path / "store").stdout
 
 
 def test_names_of_encoders_are_whole_so_that_gc_can_be_told_them(call, shop, tmp_path, minilm):

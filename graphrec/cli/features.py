@@ -52,7 +52,8 @@ def encode(
     data, given = _target(target, data_root)
     encoding = {"store": store, "device": device, "batch_size": batch_size, "workers": workers}
     values = merge(given, {"encoding": {key: value for key, value in encoding.items() if value is not None}})
-    values = merge(values, _encoders(encoders or [], half=half)) | _only(encoders)
+    values = merge(values, _encoders(encoders or [])) | _only(encoders)
+    values |= _halved(values) if half else {}
     config = FeatureConfig.parse(values | ({"strict": True} if strict else {}), where="features")
     done = []
     for found in run_encode(load_data(data), config):
@@ -142,7 +143,7 @@ def _target(target: str, root: Path | None) -> tuple[Any, dict[str, Any]]:
     return DataConfig.parse(data, where="data"), dict(values.get("features") or {})
 
 
-def _encoders(overrides: list[str], *, half: bool) -> dict[str, Any]:
+def _encoders(overrides: list[str]) -> dict[str, Any]:
     """Returns the settings of ``text=SPEC`` and ``text.template=…``, those of ``user_…`` apart."""
     full = [
         _literal(text) if "." in text.partition("=")[0] else text.replace("=", ".encoder=", 1) for text in overrides
@@ -152,8 +153,20 @@ def _encoders(overrides: list[str], *, half: bool) -> dict[str, Any]:
         if not isinstance(entry, Mapping) or "encoder" not in entry:
             raise ConfigError(f"expected an encoder for {name!r}, as in {name}=light, got {entry!r}")
         part = "user_encoders" if name.startswith(USER) else "encoders"
-        found[part][name.removeprefix(USER)] = {**entry, **({"dtype": "float16"} if half else {})}
+        found[part][name.removeprefix(USER)] = dict(entry)
     return {part: entries for part, entries in found.items() if entries}
+
+
+def _halved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the encoders, those of the command line and those of the file, with float16 vectors."""
+    return {
+        part: {
+            name: {**({"encoder": entry} if isinstance(entry, str) else entry), "dtype": "float16"}
+            for name, entry in values[part].items()
+        }
+        for part in ("encoders", "user_encoders")
+        if values.get(part)
+    }
 
 
 def _literal(override: str) -> str:
