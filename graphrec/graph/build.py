@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -93,7 +93,8 @@ def build_graph(
 
     Raises:
         ConfigError: If matches are wanted and no two modalities share a space.
-        ValueError: If a modality is unknown, has fewer items than neighbours, or has no vectors to impute from.
+        ValueError: If a modality is unknown, has fewer items than neighbours, has no vectors to impute from, or is
+            called like one of the users.
     """
     config = config or GraphConfig()
     tables = dict(feature_tables(data) if features is None else features)
@@ -101,13 +102,14 @@ def build_graph(
     _add_interactions(graph, data)
     chosen = _chosen(config, {*tables, *data.neighbors})
     _check_policies(config, chosen, tables)
+    people = user_feature_tables(data) if user_features is None else user_features
+    _check_apart(chosen, people)
     for modality in chosen:
         _add_modality(graph, modality, tables.get(modality), data.neighbors.get(modality), config)
     if config.matches is not None:
         spaces = {modality: tables[modality].space for modality in chosen if modality in tables}
         for edge_type, (edge_index, weight) in match_edges(graph, spaces, config.matches, own=config.match_own).items():
             _add_edges(graph, edge_type, edge_index, weight)
-    people = user_feature_tables(data) if user_features is None else user_features
     for modality, table in people.items():
         _add_user_modality(graph, modality, table, config)
     _add_behavior(graph, config)
@@ -201,6 +203,13 @@ def _check_policies(config: GraphConfig, chosen: list[str], tables: Mapping[str,
         log.info("%s has given neighbours and no vectors: graph.missing=%s leaves it as it is", modality, policy)
 
 
+def _check_apart(items: Iterable[str], users: Iterable[str]) -> None:
+    if both := sorted({*items} & {*users}):
+        raise ValueError(
+            f"expected item modalities called other than those of the users, got {', '.join(both)}; rename one"
+        )
+
+
 def _add_modality(
     graph: HeteroData,
     modality: str,
@@ -283,10 +292,10 @@ def _given(graph: HeteroData, modality: str, neighbors: sp.csr_array) -> tuple[T
 
 
 def _similar(graph: HeteroData, modality: str, config: GraphConfig) -> tuple[Tensor, None]:
-    """Returns the kNN graph of the vectors."""
+    """Returns the kNN graph of a modality's vectors, of items or users."""
     store = graph[modality]
-    constant = store.get("constant", torch.zeros(len(store.x), dtype=torch.bool))
-    size = len(constant) - int(constant.sum())  # nodes that may be neighbours
+    constant = store.get("constant", None)
+    size = len(store.x) - (0 if constant is None else int(constant.sum()))  # nodes that may be neighbours
     if size <= config.neighbors:
         message = f"expected more than {config.neighbors} nodes of modality {modality!r}, got {size}"
         raise ValueError(

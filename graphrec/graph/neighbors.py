@@ -88,28 +88,28 @@ def knn_between(
 def similar_nodes(
     x: Tensor, k: int, *, constant: Tensor | None = None, metric: Metric = "cosine"
 ) -> tuple[Tensor, Tensor]:
-    """Returns ``knn_graph`` of a modality's nodes, in which nodes that were all given one vector are not chosen.
+    """Returns ``knn_graph`` of a modality's nodes, without edges that only row numbers would decide.
 
-    Such nodes tie with each other, so that their row numbers would decide which are neighbours. They choose among the
-    other nodes, unless their vector is zero: it is near nothing.
+    Nodes that were all given one vector tie with each other and are not chosen; they choose among the others. A zero
+    vector, such as of a text without a known word, has cosine 0 with every other: it has no edges, nor is it chosen,
+    unless distances are compared; one that was given has none in any case.
 
     Args:
         x: The vectors of the nodes ``(num_nodes, dim)``.
-        k: Neighbours per node.
+        k: The most neighbours per node.
         constant: Which nodes were given one vector ``(num_nodes,)``; none by default.
         metric: As for ``knn_graph``.
 
     Returns:
         ``edge_index`` of nodes, neighbour to node, and the similarity of every edge.
     """
+    somewhere = (x != 0).any(dim=1)
     if constant is None or not constant.any():
-        return knn_graph(x, k, metric=metric)
-    source = (~constant).nonzero().flatten()
-    target = (~constant | (x != 0).any(dim=1)).nonzero().flatten()
-    place = torch.full((len(x),), -1, device=x.device)
-    place[source] = torch.arange(len(source), device=x.device)
-    edge_index, similarity = knn_between(x[source], x[target], k, metric=metric, excluded=place[target])
-    return torch.stack([source[edge_index[0]], target[edge_index[1]]]), similarity
+        edge_index, similarity = knn_graph(x, k, metric=metric)
+    else:
+        edge_index, similarity = _chosen_by(x, ~constant, ~constant | somewhere, k, metric)
+    kept = somewhere[edge_index].all(dim=0) | (metric == "euclidean")
+    return edge_index[:, kept], similarity[kept]
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -214,6 +214,15 @@ def item_features(
     features = np.zeros((size, vectors.shape[1]))
     features[item] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return features
+
+
+def _chosen_by(x: Tensor, may_be: Tensor, may_choose: Tensor, k: int, metric: Metric) -> tuple[Tensor, Tensor]:
+    """Returns ``knn_graph`` with rows that may be chosen and rows that may choose, two masks ``(n,)``."""
+    source, target = may_be.nonzero().flatten(), may_choose.nonzero().flatten()
+    place = torch.full((len(x),), -1, device=x.device)
+    place[source] = torch.arange(len(source), device=x.device)
+    edge_index, similarity = knn_between(x[source], x[target], k, metric=metric, excluded=place[target])
+    return torch.stack([source[edge_index[0]], target[edge_index[1]]]), similarity
 
 
 def _check_knn(

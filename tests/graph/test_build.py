@@ -218,3 +218,23 @@ def test_user_vectors_become_compact_user_nodes(data):
     assert graph["user", "has_user_text", "user_text"].edge_index.tolist() == [[1, 2, 4, 7], [0, 1, 2, 3]]
     assert graph["user_text", "similar", "user_text"].num_edges == 8
     assert item_modalities(graph) == ()
+
+
+def test_an_item_modality_called_like_one_of_the_users_is_refused():
+    data, rng = block_data(), np.random.default_rng(0)
+    users, items = (
+        {"user_text": FeatureTable(ids, np.arange(len(ids)), rng.normal(size=(len(ids), 4)).astype(np.float32))}
+        for ids in (data.split.users, data.split.items)
+    )
+    with pytest.raises(ValueError, match=r"other than those of the users, got user_text; rename one"):
+        build_graph(data, features=items, user_features=users)
+
+
+def test_a_zero_vector_has_a_node_and_no_neighbours():
+    data = block_data()
+    ids, x = data.split.items, np.random.default_rng(0).normal(size=(data.num_items, 4)).astype(np.float32)
+    x[5] = 0.0
+    graph = build_graph(data, GraphConfig(neighbors=3), features={"text": FeatureTable(ids, np.arange(len(ids)), x)})
+    assert graph["text"].num_nodes == data.num_items
+    assert 5 not in item_operator(graph, "text")[0]
+    assert HeteroLightGCN(graph, HeteroLightGCNConfig()).embed().item.isfinite().all()

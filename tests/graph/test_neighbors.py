@@ -257,7 +257,18 @@ def test_nodes_given_one_vector_choose_but_are_not_chosen_and_zeros_do_neither()
     expected = {(real[s], real[t]) for s, t in among.T.tolist()}
     expected |= {(real[s], node) for node in (2, 5) for s, _ in knn_between(x[real], x[[2]], 2)[0].T.tolist()}
     assert {*map(tuple, edges.T.tolist())} == expected
-    assert torch.equal(similar_nodes(x, 2, constant=torch.zeros(8, dtype=torch.bool))[0], knn_graph(x, 2)[0])
+    assert torch.equal(similar_nodes(x[:7], 2, constant=torch.zeros(7, dtype=torch.bool))[0], knn_graph(x[:7], 2)[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("constant", [None, torch.tensor([False, False, False, False, True])])
+def test_zero_vectors_are_nobodys_neighbours_unless_distances_are_compared(metric, constant):
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.9, 0.1], [-1.0, 0.0], [-1.0, -0.1]])
+    edges, similarity = similar_nodes(x, 2, constant=constant, metric=metric)
+    assert edges.shape[1] == len(similarity)
+    assert {*edges.flatten().tolist()} == ({0, 1, 2, 3, 4} if metric == "euclidean" else {1, 2, 3, 4})
+    lists = [source for source, target in edges.T.tolist() if target == 1]
+    assert lists == ([2, 0] if metric == "euclidean" else [2])  # the zero vector's place stays empty
 
 
 def imputed_graph(flag, value):
