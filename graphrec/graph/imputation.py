@@ -31,7 +31,7 @@ class Imputed(NamedTuple):
     missing: NDArray[np.bool_]
 
 
-class Filling(NamedTuple):
+class Filled(NamedTuple):
     """Vectors for absent items ``values (num_absent, dim)``, and which items got one ``reached (num_absent,)``."""
 
     values: NDArray[np.float32]
@@ -99,20 +99,20 @@ def impute(
     return Imputed(rows[order], np.concatenate([table.values, values[reached]])[order], missing[order])
 
 
-def _zero(table: FeatureTable, absent: NDArray[np.int64], *_: object) -> Filling:
-    return Filling(np.zeros((len(absent), table.dim), np.float32), np.ones(len(absent), bool))
+def _zero(table: FeatureTable, absent: NDArray[np.int64], *_: object) -> Filled:
+    return Filled(np.zeros((len(absent), table.dim), np.float32), np.ones(len(absent), bool))
 
 
-def _mean(table: FeatureTable, absent: NDArray[np.int64], *_: object) -> Filling:
+def _mean(table: FeatureTable, absent: NDArray[np.int64], *_: object) -> Filled:
     if not len(table.rows):
         return _nothing(table, absent)
     mean = table.values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Filling(np.tile(mean, (len(absent), 1)), np.ones(len(absent), bool))
+    return Filled(np.tile(mean, (len(absent), 1)), np.ones(len(absent), bool))
 
 
 def _from_neighbors(
     table: FeatureTable, absent: NDArray[np.int64], interactions: sp.csr_array, k: int, layers: int
-) -> Filling:
+) -> Filled:
     filling = _nothing(table, absent)
     seen = sp.csr_array((interactions != 0).astype(np.float32)).T.tocsr()  # (num_items, num_users)
     degree = np.maximum(seen.sum(axis=1), 1).astype(np.float64)
@@ -137,13 +137,13 @@ def _strongest(weight: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 
 def _propagated(
     table: FeatureTable, absent: NDArray[np.int64], interactions: sp.csr_array, k: int, layers: int
-) -> Filling:
+) -> Filled:
     operator = _normalized_co_consumption(interactions, k)
     values, reached = table.dense(), table.mask
     for _ in range(layers):
         values, reached = operator @ values, (operator @ reached.astype(np.float32)) > 0
         values[table.rows], reached[table.rows] = table.values, True
-    return Filling(values[absent], reached[absent])
+    return Filled(values[absent], reached[absent])
 
 
 def _normalized_co_consumption(interactions: sp.csr_array, k: int) -> sp.csr_array:
@@ -156,11 +156,11 @@ def _normalized_co_consumption(interactions: sp.csr_array, k: int) -> sp.csr_arr
     return sp.csr_array(diagonal @ adjacency @ diagonal)
 
 
-def _nothing(table: FeatureTable, absent: NDArray[np.int64]) -> Filling:
-    return Filling(np.zeros((len(absent), table.dim), np.float32), np.zeros(len(absent), bool))
+def _nothing(table: FeatureTable, absent: NDArray[np.int64]) -> Filled:
+    return Filled(np.zeros((len(absent), table.dim), np.float32), np.zeros(len(absent), bool))
 
 
-_FILL: dict[Policy, Callable[[FeatureTable, NDArray[np.int64], sp.csr_array, int, int], Filling]] = {
+_FILL: dict[Policy, Callable[[FeatureTable, NDArray[np.int64], sp.csr_array, int, int], Filled]] = {
     "zero": _zero,
     "mean": _mean,
     "token": _zero,
