@@ -90,6 +90,17 @@ def test_a_template_is_a_text_with_or_without_quotes(call, shop, tmp_path, minil
     assert "│ 40 " in listed  # 20 texts as they are, and 20 with the word before them
 
 
+def test_of_a_file_only_what_is_named_is_encoded_and_its_device_counts(call, shop, tmp_path, minilm):
+    features = {"encoders": {"image": "light"}, "user_encoders": {"age": "numeric"}, "encoding": {"device": "foo"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"data": {"name": str(shop)}, "features": features}))
+    result = call("encode", tmp_path / "run.yaml", "text=light")
+    assert result.exit_code == 0, result.output  # the users have no age
+    assert "light-image" not in result.stdout
+    arguments = ("encode", tmp_path / "run.yaml", f"text=path:{minilm}", "--store", tmp_path / "store")
+    assert "encoding.device: expected 'auto', 'cpu' or" in call(*arguments).stderr
+    assert call(*arguments, "--device", "cpu").exit_code == 0
+
+
 def test_half_reaches_the_encoders_of_a_file_too(call, shop, tmp_path, minilm):
     config = {"data": {"name": str(shop)}, "features": {"encoders": {"text": f"path:{minilm}"}}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))

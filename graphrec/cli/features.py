@@ -34,7 +34,7 @@ def encode(
     ] = None,
     data_root: DataRoot = None,
     store: StoreFolder = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")] = "auto",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 …")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Values per batch.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and preprocess.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Keep float16 vectors.")] = False,
@@ -52,7 +52,7 @@ def encode(
     data, given = _target(target, data_root)
     encoding = {"store": store, "device": device, "batch_size": batch_size, "workers": workers}
     values = merge(given, {"encoding": {key: value for key, value in encoding.items() if value is not None}})
-    values = merge(values, _encoders(encoders or [])) | _only(encoders)
+    values = _only(merge(values, _encoders(encoders or [])), encoders or [])
     values |= _halved(values) if half else {}
     config = FeatureConfig.parse(values | ({"strict": True} if strict else {}), where="features")
     done = []
@@ -177,10 +177,14 @@ def _literal(override: str) -> str:
     return f"{key}={json.dumps(text, ensure_ascii=False)}"
 
 
-def _only(overrides: list[str] | None) -> dict[str, Any]:
-    """Returns the restriction to the item modalities that were named, if any modality was."""
-    names = {text.partition("=")[0].partition(".")[0] for text in overrides or ()}
-    return {"modalities": sorted(name for name in names if not name.startswith(USER))} if names else {}
+def _only(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Returns the settings restricted to the modalities of items and users that were named, if any was."""
+    names = {text.partition("=")[0].partition(".")[0] for text in overrides}
+    if not names:
+        return values
+    people = {name: entry for name, entry in values.get("user_encoders", {}).items() if f"{USER}{name}" in names}
+    items = sorted(name for name in names if not name.startswith(USER))
+    return values | {"modalities": items, "user_encoders": people}
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
