@@ -182,7 +182,7 @@ def _only(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     names = {text.partition("=")[0].partition(".")[0] for text in overrides}
     if not names:
         return values
-    people = {name: entry for name, entry in values.get("user_encoders", {}).items() if f"{USER}{name}" in names}
+    people = {name: entry for name, entry in (values.get("user_encoders") or {}).items() if f"{USER}{name}" in names}
     items = sorted(name for name in names if not name.startswith(USER))
     return values | {"modalities": items, "user_encoders": people}
 
