@@ -149,10 +149,11 @@ def get_encoder(
         encoding: How a tower is run.
 
     Raises:
-        ConfigError: If there is no such encoder.
+        ConfigError: If there is no such encoder, or a setting is wrong.
     """
-    config = spec if isinstance(spec, EncoderConfig) else EncoderConfig.model_validate(spec)
-    return config.build(modality, dim=dim, encoding=encoding)
+    if not isinstance(spec, EncoderConfig):
+        spec = EncoderConfig.parse({"encoder": spec} if isinstance(spec, str) else spec, where=modality)
+    return spec.build(modality, dim=dim, encoding=encoding)
 
 
 def _prefixes() -> tuple[str, ...]:

@@ -144,9 +144,12 @@ def default_encoders(dataset: Dataset, *, dim: int = 64) -> dict[str, Encoder]:
 
 
 def _columns(name: str, entry: EncoderConfig, catalog: Catalog) -> tuple[str, ...]:
-    """Returns the columns a modality is made from, once it is sure that they exist."""
+    """Returns the columns a modality is made from, once it is sure that they exist; a ConfigError says if not."""
     if entry.template is not None:
-        parts = parse_template(entry.template, catalog.columns)
+        try:
+            parts = parse_template(entry.template, catalog.columns)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"template of {name!r}: {error.args[0]}") from error
         return tuple(dict.fromkeys(column for part in parts for column in part.columns))
     columns = entry.columns or (name,)
     _check_known(columns, catalog.columns, kind="catalogue column")

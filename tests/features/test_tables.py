@@ -216,8 +216,6 @@ def test_a_modality_may_be_made_from_other_columns(pictures):
     np.testing.assert_array_equal(
         tables["label"].values, LightTextEncoder().encode(["oak table by Ash", "lamp", "by Elm"])
     )
-    with pytest.raises(KeyError, match="unknown column 'titel': did you mean 'title'"):
-        FeatureConfig(encoders={"text": {"encoder": "light", "template": "{titel}"}}).tables(data)
     with pytest.raises(ConfigError, match="a template, which names its columns, or columns, got both"):
         FeatureConfig.parse({"encoders": {"text": {"encoder": "light", "columns": ["title"], "template": "{title}"}}})
 
@@ -267,3 +265,21 @@ def test_unknown_modalities_and_columns_in_the_config_are_refused():
         FeatureConfig(modalities=("text",), encoders={"titel": "light-text"}).tables(data)
     with pytest.raises(ConfigError, match="unknown key 'modality'"):
         FeatureConfig.parse({"modality": ["text"]})
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{titel}", "template of 'text': unknown column 'titel': did you mean 'title'"),
+        ("no column", "template of 'text': expected columns in braces"),
+    ],
+)
+def test_a_wrong_template_is_an_error_of_the_configuration(template, reason):
+    config = FeatureConfig.parse({"encoders": {"text": {"encoder": "light", "template": template}}})
+    with pytest.raises(ConfigError, match=reason):
+        config.tables(dataset({"title": ["a", "b", "c", "d"]}))
+
+
+def test_a_wrong_setting_of_an_encoder_is_an_error_of_the_configuration():
+    with pytest.raises(ConfigError, match="text: unknown key 'colums': did you mean 'columns'"):
+        get_encoder({"encoder": "light", "colums": ["a"]}, modality="text")
