@@ -102,7 +102,7 @@ def unknown_name(name: str, known: Iterable[str], *, kind: str) -> str:
     options = sorted(known)
     close = difflib.get_close_matches(name, options, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
-    return f"unknown {kind} {name!r}{hint} Known: {', '.join(options)}"
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(options) or 'none at all'}"
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

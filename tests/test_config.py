@@ -3,7 +3,17 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from graphrec.config import Config, ConfigError, Search, apply_overrides, dump_yaml, load_yaml, merge, resolve
+from graphrec.config import (
+    Config,
+    ConfigError,
+    Search,
+    apply_overrides,
+    dump_yaml,
+    load_yaml,
+    merge,
+    resolve,
+    unknown_name,
+)
 
 
 class Inner(Config):
@@ -113,3 +123,7 @@ def test_a_malformed_override_is_named(override):
     with pytest.raises(ConfigError, match="expected a YAML value in the override") as caught:
         apply_overrides({}, [override])
     assert repr(override) in str(caught.value)
+
+
+def test_a_name_where_there_are_none_is_answered_so():
+    assert unknown_name("text", [], kind="column") == "unknown column 'text'. Known: none at all"

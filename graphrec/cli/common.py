@@ -41,6 +41,7 @@ def quiet(debug: bool) -> None:
     warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
     warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # our own limit says which picture
     stages = logging.getLogger("graphrec")
     stages.handlers = [RichHandler(console=ERR, show_time=False, show_path=False, show_level=False, markup=False)]
     stages.setLevel(logging.DEBUG if debug else logging.INFO if rank() == 0 else logging.WARNING)

@@ -173,6 +173,8 @@ def _from_series(name: str, series: pd.Series, kind: str) -> Vectors | pd.Series
         raise ValueError(f"expected values in features[{name!r}], got none")
     if isinstance(present.iloc[0], str | Path):
         return series.map(_as_path, na_action="ignore") if name in PATH_MODALITIES else series
+    if type(present.iloc[0]).__module__.partition(".")[0] == "PIL":
+        raise TypeError(f"expected paths of pictures in features[{name!r}], got PIL images; save them, and give paths")
     return Vectors(Ids(present.index, name=kind), _stack(name, present))
 
 

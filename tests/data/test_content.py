@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from graphrec.data.content import from_columns, gather
 from graphrec.data.dataset import Vectors
@@ -101,3 +102,9 @@ def test_names_that_cannot_be_modalities_are_refused(name):
     with pytest.raises(ValueError, match="expected a modality name of letters, digits"):
         gather({name: {"a": "text"}}, None, IDS)
     assert gather({"image-full_2": {"a": "text"}}, None, IDS).columns.keys() == {"image-full_2"}
+
+
+def test_pictures_in_memory_are_not_taken_for_vectors():
+    pictures = {"a": Image.new("RGB", (4, 4)), "b": Image.new("RGB", (4, 4))}
+    with pytest.raises(TypeError, match=r"expected paths of pictures in features\['image'\], got PIL images"):
+        gather({"image": pictures}, None, Ids(["a", "b"]))
