@@ -183,6 +183,17 @@ def _tar_members(archive: Path) -> Members:
                 yield _Member(info.name, stream)
             elif info.name not in (".", "./"):
                 _inside(info.name, archive)
+        _require_end(opened)
+
+
+def _require_end(opened: tarfile.TarFile) -> None:
+    """Checks that a tar ends where it should: tarfile takes a cut or damaged header for the end."""
+    stream: Any = opened.fileobj
+    stream.seek(opened.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends early, or a header in it is damaged")
+    while stream.read(CHUNK):  # a compressed one is checked at its own end
+        pass
 
 
 def _gzip_member(archive: Path) -> Members:

@@ -154,3 +154,21 @@ def test_a_zip_with_a_password_is_said(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="password required"):
         unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda tar: tar[:1024], lambda tar: tar[:1124], lambda tar: tar[:1024] + b"?" * 4096]
+)
+def test_a_tar_that_is_cut_between_two_files_is_not_whole(tmp_path, damage):
+    path = make_tar(tmp_path / "a.tar", {f"{number}.txt": b"x" for number in range(5)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="ends early"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_compressed_tar_is_read_to_its_end(tmp_path):
+    path = make_tar(tmp_path / "a.tar.gz", FILES, "w:gz")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="fetch it again"):
+        unpack(path, tmp_path / "out")
