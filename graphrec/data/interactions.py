@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -322,7 +323,21 @@ class Interactions:
 def _moments(values: pd.Series) -> NDArray[Any]:
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy()
-    return pd.to_datetime(values, utc=True).dt.tz_localize(None).to_numpy()
+    dates = to_dates(values)
+    if dates.isna().any():
+        wrong = values[dates.isna()].unique()[:3].tolist()
+        raise ValueError(f"expected numbers or dates in {values.name!r}, got {_some(wrong)}; leave such rows out")
+    return dates.dt.tz_localize(None).to_numpy()
+
+
+def to_dates(values: pd.Series) -> pd.Series:
+    """Returns moments in UTC, by ISO 8601 or else in the form of the first value; NaT for what is no date."""
+    dates = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+    if dates.notna().any() or not len(values):
+        return dates
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the form of the first value was guessed
+        return pd.to_datetime(values, utc=True, errors="coerce")
 
 
 def _positions(selection: ArrayLike) -> NDArray[Any]:

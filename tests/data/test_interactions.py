@@ -231,3 +231,9 @@ def test_fingerprint_sees_content_not_order():
     assert data.fingerprint() != make([(0, 1), (2, 3)], weights=[2, 1]).fingerprint()
     assert data.fingerprint() != make([(0, 1), (2, 4)], weights=[1, 2]).fingerprint()
     assert data.fingerprint() != data.compact().fingerprint()
+
+
+def test_times_that_are_no_dates_are_named():
+    frame = pd.DataFrame({"user": [1, 1], "item": [1, 2], "when": ["2024-03-01", "soon"]})
+    with pytest.raises(ValueError, match="expected numbers or dates in 'when', got 'soon'"):
+        Interactions.from_frame(frame, time="when")

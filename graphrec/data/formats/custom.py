@@ -13,6 +13,7 @@ from graphrec.config import Config
 from graphrec.data.files import join_texts, read_columns, read_parquet, require_columns
 from graphrec.data.formats.lines import Skips
 from graphrec.data.formats.media import IMAGES, SOUNDS, VIDEOS, files_by_id, path_inside
+from graphrec.data.interactions import to_dates
 from graphrec.data.raw import RawData
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -126,7 +127,7 @@ def _events(frame: pd.DataFrame, path: Path, options: CustomOptions, skips: Skip
         columns["rating"] = pd.to_numeric(frame[options.rating], errors="coerce")
         columns["rating"] = columns["rating"].where(np.isfinite(columns["rating"].astype(np.float64)))
     if options.time in frame:
-        columns["time"] = frame[options.time]
+        columns["time"] = _times(frame[options.time])
     if options.split in frame:
         columns["split"] = frame[options.split].map(PARTS)
     for name, values in columns.items():
@@ -136,6 +137,17 @@ def _events(frame: pd.DataFrame, path: Path, options: CustomOptions, skips: Skip
         good &= ~absent
     kept = pd.DataFrame(columns)[good].reset_index(drop=True)
     return kept.astype({"split": np.int8}) if "split" in kept else kept
+
+
+def _times(values: pd.Series) -> pd.Series:
+    """Returns finite numbers or, where there is no number at all, moments; missing where a value is neither."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return values
+    numbers = pd.to_numeric(values, errors="coerce")
+    finite = numbers.notna() & (numbers.abs() != np.inf)
+    if finite.any() or pd.api.types.is_numeric_dtype(values):
+        return numbers.where(finite) if not finite.all() else numbers
+    return to_dates(values)
 
 
 def _content(folder: Path, name: str | None, key: str, skips: Skips) -> pd.DataFrame:

@@ -117,3 +117,21 @@ def test_numbers_of_a_table_stay_numbers(tmp_path):
     )
     raw = read_custom(tmp_path, CustomOptions())
     assert raw.interactions.to_dict("list") == {"user": [1], "item": [1], "rating": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("times", "first"),
+    [
+        (["2020-01-02", "2020-01-01T10:00:00Z", "soon"], "2020-01-02"),
+        (["13/02/2020", "14/02/2020", "14/13/2020"], "2020-02-13"),
+        (["5", "6.5", "soon"], 5),
+        (["5", "6", "inf"], 5),
+    ],
+)
+def test_a_time_that_is_none_costs_its_row_only(tmp_path, times, first):
+    rows = "".join(f"1,{item},{time}\n" for item, time in enumerate(times))
+    (tmp_path / "interactions.csv").write_text(f"user,item,time\n{rows}")
+    raw = read_custom(tmp_path, CustomOptions())
+    assert raw.interactions["item"].tolist() == [0, 1]
+    assert raw.interactions["time"][0] == (pd.Timestamp(first, tz="UTC") if isinstance(first, str) else first)
+    assert raw.skipped == {"interactions.csv: no time": 1}
