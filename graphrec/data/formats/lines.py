@@ -251,20 +251,27 @@ def _rows(path: Path, form: Form, skips: Skips) -> Iterator[tuple[int, list[str]
     if not form.quoted:
         yield from ((number, line.rstrip("\r\n").split(form.separator)) for number, line in lines)
         return
-    last = 0
+    last, before, ended = 0, 0, False
 
     def texts() -> Iterator[str]:
-        nonlocal last
+        nonlocal last, ended
         for number, line in lines:
             last = number
             yield line
+        ended = True
 
     reader = csv.reader(texts(), delimiter=form.separator)
     while True:
         try:
-            yield from ((last, row) for row in reader)
+            for row in reader:
+                if ended:  # the file was over before the row was: it holds all lines since its quote
+                    skips.add(path, "a quote without an end", before + 1)
+                else:
+                    yield last, row
+                before = last
         except csv.Error as error:
-            skips.add(path, f"no CSV ({error})", last)
+            skips.add(path, f"no CSV ({error})", before + 1)
+            before = last
         else:
             return
 

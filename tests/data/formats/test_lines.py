@@ -149,3 +149,11 @@ def test_a_file_in_two_folders_must_be_told_apart(tmp_path):
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="stays inside"):
         find_file(tmp_path, name)
+
+
+def test_a_quote_without_an_end_is_said_and_its_lines_are_no_text(tmp_path):
+    (tmp_path / "t.csv").write_text('id,title\n1,"two\nlines"\n2,"stray\n3,c\n4,d\n')
+    skips = Skips()
+    batches = list(read_batches(tmp_path / "t.csv", ("id", "title"), skips))
+    assert [batch.columns for batch in batches] == [[["1"], ["two\nlines"]]]
+    assert skips.counts == {"t.csv: a quote without an end": 1}
