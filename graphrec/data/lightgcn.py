@@ -78,7 +78,7 @@ def read_lists(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
         FileNotFoundError: If there is no such file.
         ValueError: If the file holds something else than integers.
     """
-    text = require_file(path).read_text(encoding="utf-8")
+    text = require_file(path).read_text(encoding="utf-8-sig")
     lengths = np.fromiter((len(line.split()) for line in text.splitlines()), dtype=np.int64)
     lengths = lengths[lengths > 0]
     try:

@@ -19,7 +19,7 @@ class ListsOptions(Config):
 
     Args:
         train: The training interactions, a line ``user item item …`` per user.
-        valid: The validation interactions, where there are any.
+        valid: The validation interactions; need not be there, and are not at the source.
         test: The test interactions.
         item_list: The original ids of the items, ``org_id remap_id``; need not be there.
         user_list: The original ids of the users; need not be there.
@@ -27,7 +27,7 @@ class ListsOptions(Config):
 
     kind: Literal["lightgcn"] = "lightgcn"
     train: str = "train.txt"
-    valid: str | None = None
+    valid: str | None = "valid.txt"
     test: str = "test.txt"
     item_list: str | None = "item_list.txt"
     user_list: str | None = "user_list.txt"
@@ -41,7 +41,7 @@ def read_lightgcn_raw(folder: Path, options: ListsOptions) -> RawData:
         options: Their names.
 
     Returns:
-        Events with ``split`` (there is no validation part unless its file is named); items and people with
+        Events with ``split`` (there is no validation part without its file); items and people with
         ``original``, the id in the source (a place of Gowalla, a business of Yelp, a book of Amazon).
 
     Raises:
@@ -49,8 +49,9 @@ def read_lightgcn_raw(folder: Path, options: ListsOptions) -> RawData:
         ValueError: If a line holds something else than integers.
     """
     collector = Collector(has_split=True)
-    files = {options.train: TRAIN, options.valid: VALID, options.test: TEST}
-    paths = {find_file(folder, name): part for name, part in files.items() if name}
+    paths = {find_file(folder, options.train): TRAIN, find_file(folder, options.test): TEST}
+    valid = find_optional(folder, options.valid)
+    paths |= {} if valid is None else {valid: VALID}
     for path, part in paths.items():
         users, items = _pairs(path)
         for row, (user, item) in enumerate(zip(users, items, strict=True), start=1):

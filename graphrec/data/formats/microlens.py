@@ -12,7 +12,11 @@ from graphrec.data.formats.lines import CSV, TSV, Batch, find_file, find_optiona
 from graphrec.data.formats.media import IMAGES, SOUNDS, VIDEOS, files_by_id
 from graphrec.data.raw import RawData
 
-USERS, ITEMS, TIMES = ("user", "userID", "user_id"), ("item", "videoID", "item_id", "video_id"), ("timestamp", "time")
+USERS, ITEMS, TIMES = (
+    ("user", "userID", "user_id"),
+    ("item", "videoID", "item_id", "video_id", "video"),
+    ("timestamp", "time"),
+)
 MEDIA = {"image": IMAGES, "audio": SOUNDS, "video": VIDEOS}
 
 

@@ -15,12 +15,12 @@ def test_lists_and_original_ids_come_together(tmp_path):
     assert raw.skipped == {"item_list.txt: not 2 columns": 1}
 
 
-def test_a_validation_file_is_read_if_it_is_named(tmp_path):
-    for name, text in (("train", "0 1\n"), ("valid", "0 2\n"), ("test", "0 3\n")):
-        (tmp_path / f"{name}.txt").write_text(text)
-    assert len(read_lightgcn_raw(tmp_path, ListsOptions()).interactions) == 2
-    raw = read_lightgcn_raw(tmp_path, ListsOptions(valid="valid.txt"))
-    assert raw.interactions["split"].tolist() == [0, 1, 2]
+def test_a_validation_file_is_read_where_there_is_one(tmp_path):
+    for name, text in (("train", "\ufeff0 1\r\n"), ("valid", "0 2\n"), ("test", "0 3\n")):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    raw = read_lightgcn_raw(tmp_path, ListsOptions())
+    assert sorted(raw.interactions.itertuples(index=False, name=None)) == [(0, 1, 0), (0, 2, 1), (0, 3, 2)]
+    assert len(read_lightgcn_raw(tmp_path, ListsOptions(valid=None)).interactions) == 2
 
 
 def test_a_missing_file_is_named(tmp_path):

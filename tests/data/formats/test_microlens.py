@@ -26,6 +26,9 @@ def test_titles_need_no_header_and_columns_have_other_names(tmp_path):
     (tmp_path / "t.csv").write_text("\ufeff2,A title\n", encoding="utf-8")
     raw = read_microlens(tmp_path, MicroLensOptions(pairs="p.csv", titles="t.csv"))
     assert raw.items["title"].to_dict() == {2: "A title"}
+    (tmp_path / "t.csv").write_text("video,title\n2,A title\n")
+    raw = read_microlens(tmp_path, MicroLensOptions(pairs="p.csv", titles="t.csv"))
+    assert raw.items["title"].to_dict() == {2: "A title"}
 
 
 def test_lists_of_videos_are_read_in_order(tmp_path):
