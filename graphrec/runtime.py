@@ -108,7 +108,7 @@ def generator(seed: int, *keys: int, device: str | torch.device = "cpu") -> torc
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Returns the device of that name; ``"auto"`` is the GPU where there is one.
+    """Returns the device of that name; ``"auto"`` is the GPU where there is one, that of this process under torchrun.
 
     Raises:
         ValueError: If CUDA is asked for and there is none.
@@ -116,7 +116,10 @@ def resolve_device(name: str = "auto") -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        local = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda") if local is None else torch.device("cuda", int(local) % torch.cuda.device_count())
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"expected a CUDA device for {name!r}, but torch sees none; use device='auto' or 'cpu'")

@@ -45,6 +45,10 @@ def test_encode_says_what_was_made_and_writes_it(call, shop, tmp_path):
     vectors, ids = np.load(tmp_path / "out" / "image.npy"), pd.read_csv(tmp_path / "out" / "image.ids.csv")
     assert len(vectors) == len(ids) == 12
     assert set(ids["item"] % 5) == {0, 1, 2}
+    unreadable = pd.read_csv(tmp_path / "out" / "image.unreadable.csv")
+    assert unreadable["item"].tolist() == [3, 8, 13, 18]
+    assert unreadable["reason"].str.contains("broken.png").all()
+    assert "image of 13: " in result.stdout
 
 
 def test_encode_with_a_tower_fills_the_store_that_features_looks_after(call, shop, tmp_path, minilm):

@@ -13,7 +13,7 @@ from graphrec.config import ConfigError
 from graphrec.data.catalog import Catalog
 from graphrec.features.tables import FeatureConfig
 from graphrec.graph.build import GraphConfig
-from graphrec.pipeline import RunConfig, fit
+from graphrec.pipeline import RunConfig, fit, load
 from graphrec.pipeline.encode import encode
 from graphrec.pipeline.prepare import prepare
 from graphrec.testing import block_data
@@ -39,6 +39,42 @@ def test_what_users_are_becomes_nodes_of_the_graph(data):
     assert nodes.user_id.tolist() == np.flatnonzero(data.people.present("text")).tolist()
     assert run.graph["user_age"].num_nodes == data.num_users
     assert ("user", "has_user_text", "user_text") in run.graph.edge_types
+
+
+def test_a_run_is_the_same_whatever_batches_and_store_its_vectors_come_from(data, tmp_path, minilm):
+    places = []
+    for batch_size in (1, 16):
+        encoding = {"store": tmp_path / str(batch_size), "batch_size": batch_size}
+        encoders = {"text": {"encoder": f"path:{minilm}"}}
+        features = FeatureConfig.parse({"encoders": encoders, "encoding": encoding})
+        places.append(prepare(data, features, GraphConfig(neighbors=3)))
+    first, second = places
+    np.testing.assert_allclose(first.tables["text"].values, second.tables["text"].values, atol=1e-5)
+    assert first.identity == second.identity
+    other = replace(data, items=Catalog(data.split.items, data.items.frame.assign(text=data.items.frame["text"] + "!")))
+    assert prepare(other, features, GraphConfig(neighbors=3)).identity != first.identity
+
+
+def test_a_loaded_run_with_made_up_nodes_matches_and_users_recommends_the_same(data, tmp_path):
+    words = [text and text.replace("word", "thing") for text in data.items.values("text")]
+    frame = data.items.frame.assign(words_text=pd.Series(words, dtype=object))
+    data = replace(data, items=Catalog(data.split.items, frame))
+    space = {"encoder": "tests.features.fake_tower:SharedSpace"}
+    features = {
+        "encoders": {"text": space, "words_text": {**space, "columns": ["words_text"]}},
+        "user_encoders": {"text": "light"},
+    }
+    graph = {"neighbors": 3, "matches": 2, "missing": {"text": "propagate", "words_text": "token"}, "user_neighbors": 3}
+    models = {"hetero-lightgcn": ({"user_relations": None}, FAST), "collective-ease": ({"modalities": ["text"]}, {})}
+    for model, (options, training) in models.items():
+        settings = {"config": options, "training": training, "graph": graph, "features": features}
+        run = fit(model, data, folder=tmp_path / model, **settings)
+        again = load(tmp_path / model)
+        users = list(data.split.users.index[:8])
+        pd.testing.assert_frame_equal(again.recommend(users, k=5), run.recommend(users, k=5))
+        if model == "hetero-lightgcn":
+            assert {"text_matches_words_text", "user_text"} <= set(run.model.coupling)
+            assert again.graph["words_text"].token.any()
 
 
 def test_a_dropped_item_leaves_training_but_not_the_mask(data):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphrec.cli.common import OUT, DataRoot, plain, readable
+from graphrec.cli.common import OUT, plain, readable
 from graphrec.config import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A data set 
 @data_app.command("describe")
 def describe_data(
     dataset: Annotated[str, typer.Argument(help="A name with a card, a folder, a table, or synthetic:20000.")],
-    data_root: DataRoot = None,
+    root: Root = None,
 ) -> None:
     """Shows the statistics of a data set, its splits, and what is known about its items and users."""
     from rich.table import Table
@@ -31,7 +31,7 @@ def describe_data(
     from graphrec.data.sources import describe, load_dataset
 
     table = Table("part", "property", "value")
-    for part, name, value in describe(load_dataset(dataset, root=data_root)).itertuples(index=False):
+    for part, name, value in describe(load_dataset(dataset, root=root)).itertuples(index=False):
         table.add_row(part, name, readable(value))
     OUT.print(table)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphrec.pipeline.encode import EncodedModality
 
 USER = "user_"
+SHOWN = 20  # unreadable values of a modality that are listed
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="The feature store; by default in GRAPHREC_CACHE or the user's cache."),
@@ -209,11 +210,17 @@ def _present_retrieval(found: FinetuneResult, ways: Mapping[str, tuple[str, str]
 def _present(done: list[EncodedModality]) -> None:
     from rich.table import Table
 
-    table = Table("modality", "encoder", "present", "dim", "seconds")
+    table = Table("modality", "encoder", "present", "unreadable", "dim", "seconds")
     for found in done:
         present = f"{len(found.table.rows):,} of {len(found.table.ids):,} {found.table.ids.name}s"
-        table.add_row(found.name, found.table.source, present, str(found.table.dim), f"{found.seconds:.1f}")
+        numbers = (str(len(found.unreadable)), str(found.table.dim), f"{found.seconds:.1f}")
+        table.add_row(found.name, found.table.source, present, *numbers)
     OUT.print(table)
+    for found in done:
+        for identity, reason in found.unreadable[:SHOWN]:
+            plain(f"{found.name} of {identity!r}: {reason}")
+        if len(found.unreadable) > SHOWN:
+            plain(f"{found.name}: {len(found.unreadable) - SHOWN} more; --out FOLDER writes all of them")
 
 
 def _open(store: Path | None) -> Store:

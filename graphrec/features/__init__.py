@@ -8,8 +8,8 @@ found.vectors
 """
 
 from graphrec.features.choice import EncoderConfig, EncodingConfig, get_encoder
-from graphrec.features.encoder import Encoder, Tower, UnreadableError
-from graphrec.features.engine import Encoded, StoredEncoder, encode
+from graphrec.features.encoder import Encoded, Encoder, Tower, UnreadableError
+from graphrec.features.engine import StoredEncoder, encode
 from graphrec.features.finetuning.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphrec.features.finetuning.retrieval import retrieval
 from graphrec.features.store.store import Store

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphrec.data.catalog import Catalog
 from graphrec.data.interactions import Ids
 from graphrec.features.table import FeatureTable
 
@@ -95,33 +95,88 @@ class Tower(Protocol):
         """Returns the vectors of values that ``read`` returned ``(len(inputs), dim)``."""
 
 
-def encode_column(catalog: Catalog, column: str, encoder: Encoder) -> FeatureTable:
-    """Encodes the values present in a catalogue column; absent values stay absent.
+@dataclass(frozen=True)
+class Encoded:
+    """The vectors of values.
 
-    Raises:
-        KeyError: If there is no such column.
-        ValueError: If the column has no value at all.
+    Args:
+        vectors: One per value ``(num_values, dim)``; zero where there is none.
+        failed: Why a value has none, by its position.
+        recipe: A hash of what the vectors are made from and how, where that is known: unlike the vectors themselves it
+            does not depend on the batches and the device, which change the last bits.
     """
-    return encode_values(catalog.ids, catalog.values(column), encoder, name=column)
+
+    vectors: NDArray[np.float32]
+    failed: Mapping[int, str]
+    recipe: str | None = None
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which values have a vector ``(num_values,)``."""
+        mask = np.ones(len(self.vectors), bool)
+        mask[list(self.failed)] = False
+        return mask
 
 
-def encode_values(ids: Ids, values: Sequence[Any], encoder: Encoder, *, name: str) -> FeatureTable:
-    """Encodes one value per id; ids whose value is ``None`` stay absent.
+def encode_values(
+    ids: Ids, values: Sequence[Any], encoder: Encoder, *, name: str, strict: bool = False
+) -> FeatureTable:
+    """Encodes one value per id; ids whose value is ``None`` stay absent, and so do those that cannot be read.
 
     Args:
         ids: The vocabulary.
         values: A value per id, in row order ``(len(ids),)``.
         encoder: What turns the values into vectors.
         name: What is encoded, for messages.
+        strict: Whether a value that cannot be read raises; otherwise ``FeatureTable.unreadable`` names it.
 
     Raises:
-        UnreadableError: If values cannot be read, by their positions among those present.
+        UnreadableError: If no value can be read, or one cannot and ``strict`` is set; it names the ids.
         ValueError: If no value is present, or the encoder returns another number of vectors.
     """
     rows = np.array([row for row, value in enumerate(values) if value is not None], np.int64)
     if not len(rows):
         raise ValueError(f"expected values in column {name!r} of the catalogue, got none")
-    vectors = np.asarray(encoder.encode([values[row] for row in rows]), dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(rows):
-        raise ValueError(f"expected {len(rows)} vectors from {encoder.name}, got an array of shape {vectors.shape}")
-    return FeatureTable(ids, rows, vectors, source=encoder.name, space=getattr(encoder, "space", None))
+    found = encode_readable(encoder, [values[row] for row in rows])
+    bad = {int(rows[at]): reason for at, reason in found.failed.items()}
+    if bad and (strict or len(bad) == len(rows)):
+        raise UnreadableError({row: f"{ids.ids([row])[0]!r}: {reason}" for row, reason in bad.items()})
+    kept = found.present
+    return FeatureTable(
+        ids,
+        rows[kept],
+        found.vectors[kept],
+        source=encoder.name,
+        space=getattr(encoder, "space", None),
+        unreadable=bad,
+        recipe=found.recipe,
+    )
+
+
+def encode_readable(encoder: Encoder, values: Sequence[Any]) -> Encoded:
+    """Encodes the values that can be read, and says why others cannot.
+
+    An encoder may have an ``encode_readable(values)`` of its own; another is asked again without the values it named.
+
+    Raises:
+        ValueError: If the encoder returns another number of vectors than values.
+    """
+    own = getattr(encoder, "encode_readable", None)
+    if own is not None:
+        return own(values)
+    try:
+        return Encoded(_vectors(encoder, values), {})
+    except UnreadableError as error:
+        failed = error.reasons
+    kept = [at for at in range(len(values)) if at not in failed]
+    some = _vectors(encoder, [values[at] for at in kept]) if kept else np.zeros((0, 0), np.float32)
+    vectors = np.zeros((len(values), some.shape[1]), np.float32)
+    vectors[kept] = some
+    return Encoded(vectors, failed)
+
+
+def _vectors(encoder: Encoder, values: Sequence[Any]) -> NDArray[np.float32]:
+    vectors = np.asarray(encoder.encode(values), dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(values):
+        raise ValueError(f"expected {len(values)} vectors from {encoder.name}, got an array of shape {vectors.shape}")
+    return vectors

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphrec.features.encoder import Kind, Tower, UnreadableError
+from graphrec.features.encoder import Encoded, Kind, Tower, UnreadableError
 from graphrec.features.filling import Filling
 from graphrec.features.store.contents import Contents, identify
 from graphrec.features.store.shards import DType
@@ -22,26 +23,6 @@ from graphrec.runtime import progress
 MOST_WORKERS = 16
 SHOWN = 60  # characters of a text in a message
 NAMED = 24  # characters of a tower's name beside a bar: the rate and the time left must fit on a line, too
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """The vectors of values.
-
-    Args:
-        vectors: One per value ``(num_values, dim)``; zero where there is none.
-        failed: Why a value has none, by its position.
-    """
-
-    vectors: NDArray[np.float32]
-    failed: Mapping[int, str]
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """Which values have a vector ``(num_values,)``."""
-        mask = np.ones(len(self.vectors), bool)
-        mask[list(self.failed)] = False
-        return mask
 
 
 def encode(
@@ -137,12 +118,12 @@ class StoredEncoder:
         """
         found = self.encode_readable(values)
         if found.failed:
-            raise UnreadableError({at: f"{_label(values[at])} ({reason})" for at, reason in found.failed.items()})
+            raise UnreadableError(found.failed)
         return found.vectors
 
     def encode_readable(self, values: Sequence[Any]) -> Encoded:
-        """Returns the vectors of the values that can be encoded, and why others cannot."""
-        return encode(
+        """Returns the vectors of the values that can be encoded, and why others cannot, with their names."""
+        found = encode(
             self.tower,
             values,
             store=self.store,
@@ -150,6 +131,7 @@ class StoredEncoder:
             workers=self.workers,
             dtype=self.dtype,
         )
+        return replace(found, failed={at: f"{_label(values[at])} ({reason})" for at, reason in found.failed.items()})
 
 
 def default_workers() -> int:
@@ -176,4 +158,12 @@ def _gather(filling: Filling, contents: Contents) -> Encoded:
     for at in np.flatnonzero(rows < 0).tolist():
         if (key := contents.keys[at]) is not None:
             failed[at] = filling.reason(key)
-    return Encoded(filling.view.take(rows), dict(sorted(failed.items())))
+    return Encoded(filling.view.take(rows), dict(sorted(failed.items())), _recipe(filling, contents))
+
+
+def _recipe(filling: Filling, contents: Contents) -> str:
+    """Returns a hash of the encoder and of the contents, in order."""
+    digest = hashlib.sha256(filling.shelf.manifest.folder.encode())
+    for key in contents.keys:
+        digest.update(key or bytes(32))
+    return digest.hexdigest()

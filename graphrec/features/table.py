@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,9 @@ class FeatureTable:
         values: Their vectors ``(num_present, dim)``, float32.
         source: How the vectors were made, e.g. an encoder's name with its settings; part of the fingerprint.
         space: Names the vector space, if others share it: tables of equal ``space`` are comparable, as CLIP's two.
+        unreadable: Why values that were there have no vector, by vocabulary row.
+        recipe: A hash of what the vectors were made from and how, where that is known; the fingerprint then depends on
+            it instead of the vectors, whose last bits vary with batches and devices.
     """
 
     ids: Ids
@@ -29,6 +33,8 @@ class FeatureTable:
     values: NDArray[np.float32] = field(repr=False)
     source: str = "given"
     space: str | None = None
+    unreadable: Mapping[int, str] = field(default_factory=dict, repr=False)
+    recipe: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or len(self.values) != len(self.rows):
@@ -80,8 +86,8 @@ class FeatureTable:
         return full
 
     def fingerprint(self) -> str:
-        """Returns a hash of the vectors, their ids and their source."""
+        """Returns a hash of the vectors, or of their recipe where there is one, their ids and their source."""
         digest = hashlib.sha256(f"{self.source} {self.ids.fingerprint()}".encode())
         digest.update(self.rows.tobytes())
-        digest.update(np.ascontiguousarray(self.values).tobytes())
+        digest.update(np.ascontiguousarray(self.values).tobytes() if self.recipe is None else self.recipe.encode())
         return digest.hexdigest()[:16]

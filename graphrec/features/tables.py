@@ -12,7 +12,7 @@ from graphrec.data.catalog import Catalog, check_modalities
 from graphrec.data.dataset import Dataset, Vectors
 from graphrec.data.interactions import Ids
 from graphrec.features.choice import BY_ROW, LIGHT, EncoderConfig, EncodingConfig, get_encoder
-from graphrec.features.encoder import Encoder, UnreadableError, encode_values
+from graphrec.features.encoder import Encoder, encode_values
 from graphrec.features.table import FeatureTable
 from graphrec.features.template import as_texts, compose, gather, parse_template
 from graphrec.runtime import logger
@@ -185,31 +185,21 @@ def _tables(
 
 
 def _encode(catalog: Catalog, name: str, making: Making, strict: bool) -> FeatureTable:
-    values = making.values(catalog)
-    rows = [row for row, value in enumerate(values) if value is not None]
     try:
-        return encode_values(catalog.ids, values, making.encoder, name=name)
-    except UnreadableError as error:
-        bad = {rows[position]: reason for position, reason in error.reasons.items()}
-        if strict or len(bad) == len(rows):
-            raise UnreadableError(_named(catalog.ids, bad)) from error
+        table = encode_values(catalog.ids, making.values(catalog), making.encoder, name=name, strict=strict)
     except TypeError as error:
         raise ConfigError(f"{name} from {', '.join(map(repr, making.columns))}: {error}") from error
-    _warn(catalog.ids, name, bad)
-    kept = [None if row in bad else value for row, value in enumerate(values)]
-    return encode_values(catalog.ids, kept, making.encoder, name=name)
-
-
-def _named(ids: Ids, bad: Mapping[int, str]) -> dict[int, str]:
-    return {row: f"{ids.ids([row])[0]!r}: {reason}" for row, reason in bad.items()}
+    if table.unreadable:
+        _warn(catalog.ids, name, table.unreadable)
+    return table
 
 
 def _warn(ids: Ids, name: str, bad: Mapping[int, str]) -> None:
-    shown = list(_named(ids, dict(list(bad.items())[:5])).values())
-    more = ", …" if len(bad) > 5 else ""
-    LOG.warning("%d value(s) of %r cannot be read and count as absent: %s%s", len(bad), name, ", ".join(shown), more)
-    for reason in list(_named(ids, bad).values())[5:]:
-        LOG.debug("%s: %s", name, reason)
+    named = [f"{ids.ids([row])[0]!r}: {reason}" for row, reason in bad.items()]
+    more = ", …" if len(named) > 5 else ""
+    LOG.warning(
+        "%d value(s) of %r cannot be read and count as absent: %s%s", len(named), name, ", ".join(named[:5]), more
+    )
 
 
 def _check_known(names: Iterable[str], known: Iterable[str], *, kind: str) -> None:

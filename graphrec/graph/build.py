@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +19,7 @@ from graphrec.features.tables import feature_tables, user_feature_tables
 from graphrec.graph.behavior import Target, co_occurrence, interaction_matrix
 from graphrec.graph.imputation import CONSTANT, Imputed, Policy, impute, policy_of
 from graphrec.graph.matches import MATCHES, EdgeType, match_edges
-from graphrec.graph.neighbors import flagged_nodes, item_modalities, similar_nodes
+from graphrec.graph.neighbors import Metric, flagged_nodes, item_modalities, similar_nodes
 from graphrec.runtime import logger
 
 log = logger(__name__)
@@ -36,17 +36,19 @@ class GraphConfig(Config):
     """The item modalities to use; all by default."""
 
     neighbors: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] = 10
-    """The length k of the kNN lists made from vectors; given kNN graphs are taken as they are."""
+    """The length k of the kNN lists made from vectors, shorter where a modality has fewer nodes; given kNN graphs are
+    taken as they are."""
 
-    metric: Literal["cosine", "dot", "euclidean"] = "cosine"
+    metric: Metric = "cosine"
 
     co_consumed: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
     """Items each item is connected to by shared users, weighted by cosine; not built by default."""
 
     missing: Policy | dict[str, Policy] = "absent"
     """What stands for an item's missing vector, for all item modalities or by modality: ``absent`` (no node), ``drop``
-    (the item leaves training: see ``drop_incomplete``), ``zero``, ``mean``, ``token`` (learned), ``neighbors`` (mean
-    over items that share users) or ``propagate`` (feature propagation over them)."""
+    (the item leaves training, where it can only be a negative: see ``drop_incomplete``), ``zero``, ``mean``,
+    ``token`` (learned), ``neighbors`` (mean over items that share users) or ``propagate`` (feature propagation over
+    them)."""
 
     missing_neighbors: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] = 10
     """Items that ``neighbors`` and ``propagate`` connect each item to, by shared users."""
@@ -60,6 +62,9 @@ class GraphConfig(Config):
 
     match_own: bool = False
     """Whether a node may match the other modality's node of its own item."""
+
+    user_neighbors: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
+    """The length of the kNN lists of user modalities; not built by default, since their cost grows with the square."""
 
     co_user: Annotated[int, Field(ge=1), Search(choices=(5, 10, 20))] | None = None
     """Users each user is connected to by shared items, weighted by cosine; not built by default."""
@@ -75,7 +80,7 @@ def build_graph(
 
     Node types: ``user``, ``item`` and one per modality. Modality nodes are compact: only items that have the modality
     have one, and ``graph[modality].item_id`` maps nodes to item rows. User vectors become nodes such as ``user_text``
-    likewise, with ``user_id``. Edge types, each with its reverse:
+    likewise, with ``user_id``, and kNN edges on demand. Edge types, each with its reverse:
     ``(user, interacts, item)``, ``(item, has_<modality>, <modality>)`` and the directed kNN edges
     ``(<modality>, similar, <modality>)``, neighbour to node. On demand, behaviour edges ``(item, co_consumed, item)``
     and ``(user, co_user, user)``, likewise directed, and ``(image, matches, text)`` with ``(text, matches, image)``
@@ -228,7 +233,8 @@ def _add_modality(
         _add_flags(graph, modality, nodes.missing, policy_of(config.missing, modality))
     item_to_node = torch.stack([torch.from_numpy(rows), torch.arange(len(rows))])
     _add_edges(graph, ("item", f"has_{modality}", modality), item_to_node)
-    similar = _similar(graph, modality, config) if neighbors is None else _given(graph, modality, neighbors)
+    made = neighbors is None
+    similar = _similar(graph, modality, config.neighbors, config.metric) if made else _given(graph, modality, neighbors)
     _add_edges(graph, (modality, "similar", modality), *similar)
 
 
@@ -269,7 +275,9 @@ def _add_user_modality(graph: HeteroData, modality: str, table: FeatureTable, co
     graph[modality].user_id, graph[modality].x = rows, torch.from_numpy(table.values)
     graph[modality].num_nodes = len(rows)
     _add_edges(graph, ("user", f"has_{modality}", modality), torch.stack([rows, torch.arange(len(rows))]))
-    _add_edges(graph, (modality, "similar", modality), *_similar(graph, modality, config))
+    if config.user_neighbors is not None:
+        similar = _similar(graph, modality, config.user_neighbors, config.metric)
+        _add_edges(graph, (modality, "similar", modality), *similar)
 
 
 def _add_behavior(graph: HeteroData, config: GraphConfig) -> None:
@@ -291,18 +299,16 @@ def _given(graph: HeteroData, modality: str, neighbors: sp.csr_array) -> tuple[T
     return edge_index, None if equal else torch.from_numpy(value.astype(np.float32))
 
 
-def _similar(graph: HeteroData, modality: str, config: GraphConfig) -> tuple[Tensor, None]:
+def _similar(graph: HeteroData, modality: str, neighbors: int, metric: Metric) -> tuple[Tensor, None]:
     """Returns the kNN graph of a modality's vectors, of items or users."""
     store = graph[modality]
     constant = store.get("constant", None)
     size = len(store.x) - (0 if constant is None else int(constant.sum()))  # nodes that may be neighbours
-    if size <= config.neighbors:
-        message = f"expected more than {config.neighbors} nodes of modality {modality!r}, got {size}"
-        raise ValueError(
-            f"{message}; lower graph.neighbors, in Python fit(..., graph={{'neighbors': {max(1, size - 1)}}}) "
-            f"or GraphConfig(neighbors={max(1, size - 1)}), or leave the modality out"
-        )
-    edge_index, _ = similar_nodes(store.x, config.neighbors, constant=constant, metric=config.metric)
+    if size <= neighbors:
+        log.warning("%s has %d nodes: each is connected to all others, not to %d", modality, size, neighbors)
+    if size < 2:
+        return torch.zeros(2, 0, dtype=torch.int64), None
+    edge_index, _ = similar_nodes(store.x, min(neighbors, size - 1), constant=constant, metric=metric)
     return edge_index, None
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,18 +36,34 @@ class EncodedModality:
     table: FeatureTable
     seconds: float
 
+    @property
+    def unreadable(self) -> list[tuple[Any, str]]:
+        """The ids whose value could not be read, with the reason."""
+        return [(self.table.ids.ids([row]).tolist()[0], reason) for row, reason in self.table.unreadable.items()]
+
     def write(self, folder: Path) -> list[Path]:
-        """Writes ``<name>.npy``, float32 ``(num_present, dim)``, and ``<name>.ids.csv``, the id of every row."""
+        """Writes ``<name>.npy``, float32 ``(num_present, dim)``, and ``<name>.ids.csv``, the id of every row.
+
+        Where values could not be read, ``<name>.unreadable.csv`` says which and why.
+        """
         buffer = io.BytesIO()
         np.save(buffer, self.table.values, allow_pickle=False)
-        lines = io.StringIO()
-        rows = csv.writer(lines, lineterminator="\n")
-        rows.writerow([self.table.ids.name])
-        rows.writerows([identity] for identity in self.table.ids.ids(self.table.rows).tolist())
-        paths = [folder / f"{self.name}.npy", folder / f"{self.name}.ids.csv"]
-        for path, content in zip(paths, (buffer.getvalue(), lines.getvalue().encode()), strict=True):
-            write_bytes(path, content)
-        return paths
+        kind, present = self.table.ids.name, self.table.ids.ids(self.table.rows).tolist()
+        contents = {"npy": buffer.getvalue(), "ids.csv": _csv([kind], [[identity] for identity in present])}
+        if self.unreadable:
+            contents["unreadable.csv"] = _csv([kind, "reason"], self.unreadable)
+        paths = {ending: folder / f"{self.name}.{ending}" for ending in contents}
+        for ending, content in contents.items():
+            write_bytes(paths[ending], content)
+        return list(paths.values())
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return lines.getvalue().encode("utf-8", "surrogatepass")
 
 
 def encode(data: Dataset, config: FeatureConfig | None = None) -> Iterator[EncodedModality]:

@@ -92,6 +92,11 @@ class Prepared:
             "fingerprint": self.data.fingerprint(),
             "statistics": self.data.statistics(),
             "notes": list(self.data.notes),
+            "unreadable": {
+                name: {str(table.ids.ids([row])[0]): reason for row, reason in table.unreadable.items()}
+                for name, table in {**self.tables, **self.people}.items()
+                if table.unreadable
+            },
         }
 
     def _once(self, key: str, folder: Path, save: Any, share: Any) -> None:

@@ -22,6 +22,19 @@ def vector_of(content, dim=6):
     return numbers.astype(np.float32) / 256 + 0.001
 
 
+class SharedSpace:
+    """An encoder whose modalities share a space: texts by the hash of their words."""
+
+    name, space = "shared", "shared"
+
+    def __init__(self, dim=6):
+        self.dim = dim
+
+    def encode(self, values):
+        words = [[vector_of(word.encode(), self.dim) for word in value.split()] for value in values]
+        return np.stack([np.mean(vectors, axis=0) for vectors in words])
+
+
 class HashTower:
     """The vector of a text or file is a hash of its content; counts what it is asked for.
 

@@ -8,7 +8,7 @@ from graphrec.config import ConfigError
 from graphrec.data.catalog import Catalog
 from graphrec.data.interactions import Ids
 from graphrec.features.columns import EARTH_RADIUS, CategoricalEncoder, NumericEncoder, PlaceEncoder
-from graphrec.features.encoder import Encoder, UnreadableError, encode_column
+from graphrec.features.encoder import Encoder, UnreadableError, encode_values
 
 ENCODERS = [PlaceEncoder, CategoricalEncoder, NumericEncoder]
 VALUES = {PlaceEncoder: [(1, 2), (3, 4)], CategoricalEncoder: ["a|b", "b"], NumericEncoder: [1, 2.5]}
@@ -40,7 +40,7 @@ def test_they_are_encoders_with_every_setting_in_their_name(cls):
 def test_they_encode_columns_of_users_and_items_and_absence_stays(cls):
     ids = Ids(["a", "b", "c"], name="user")
     catalog = Catalog(ids, pd.DataFrame({"x": pd.Series([VALUES[cls][0], None, VALUES[cls][1]], dtype=object)}))
-    table = encode_column(catalog, "x", cls(dim=8))
+    table = encode_values(ids, catalog.values("x"), cls(dim=8), name="x")
     np.testing.assert_array_equal(table.rows, [0, 2])
     np.testing.assert_array_equal(table.values, cls(dim=8).encode(VALUES[cls]))
     assert table.values.dtype == np.float32

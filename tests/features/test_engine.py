@@ -342,7 +342,7 @@ def test_the_stored_encoder_tells_what_it_is_and_encodes(store):
     assert (encoder.name, encoder.space, encoder.dim) == ("fake:hash", "fake", 6)
     assert StoredEncoder(HashTower(), store, dtype="float16").name == "fake:hash (float16)"
     np.testing.assert_array_equal(encoder.encode(texts(5)), expected(texts(5)))
-    assert encoder.encode_readable(["broken"]).failed == {0: "it is broken"}
+    assert encoder.encode_readable(["broken"]).failed == {0: "'broken' (it is broken)"}
 
 
 def test_a_damaged_shard_is_left_out_with_a_warning_and_its_contents_are_encoded_again(store, small_shards, caplog):

@@ -1,12 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Vectors
 from graphrec.data.interactions import Ids
-from graphrec.features.encoder import Encoder, encode_column
+from graphrec.features.encoder import Encoder, UnreadableError, encode_values
 from graphrec.features.table import FeatureTable
 
 IDS = Ids(["a", "b", "c", "d"], name="item")
@@ -83,20 +84,47 @@ def test_fingerprint_sees_values_rows_ids_and_source():
     assert len({make(), *others}) == 5
 
 
-def test_a_column_is_encoded_where_it_is_present():
-    catalog = Catalog.from_columns(IDS, {"text": {"d": "long", "b": "x", "a": ""}})
+class Picky:
+    """Encodes lengths, and refuses what is too long."""
+
+    name = "picky"
+
+    def encode(self, values):
+        wrong = {at: f"{value!r} is too long" for at, value in enumerate(values) if len(value) > 3}
+        if wrong:
+            raise UnreadableError(wrong)
+        return np.array([[len(value)] for value in values], np.float32)
+
+
+def test_values_are_encoded_where_they_are_present():
     assert isinstance(Lengths(), Encoder)
-    table = encode_column(catalog, "text", Lengths())
+    table = encode_values(IDS, [None, "x", None, "long"], Lengths(), name="text")
     assert table.rows.tolist() == [1, 3]
     assert table.values.tolist() == [[1, 1], [4, 1]]
     assert table.source == "lengths"
+    assert table.unreadable == {}
+
+
+def test_values_that_cannot_be_read_are_absent_and_named():
+    values = ["long", "x", None, "xy"]
+    table = encode_values(IDS, values, Picky(), name="text")
+    assert (table.rows.tolist(), table.values.tolist()) == ([1, 3], [[1], [2]])
+    assert table.unreadable == {0: "'long' is too long"}
+    with pytest.raises(UnreadableError, match=rf"{IDS.ids([0])[0]!r}: 'long' is too long"):
+        encode_values(IDS, values, Picky(), name="text", strict=True)
+    with pytest.raises(UnreadableError, match="got 2 that cannot be read"):
+        encode_values(IDS, ["long", None, "longer", None], Picky(), name="text")
 
 
 def test_encoding_errors():
-    catalog = Catalog.from_columns(IDS, {"text": {"d": "long"}, "image": {}})
     with pytest.raises(ValueError, match="expected values in column 'image' of the catalogue, got none"):
-        encode_column(catalog, "image", Lengths())
-    with pytest.raises(KeyError, match="no column 'audio'"):
-        encode_column(catalog, "audio", Lengths())
+        encode_values(IDS, [None] * 4, Lengths(), name="image")
     with pytest.raises(ValueError, match=r"expected 1 vectors from broken, got an array of shape \(2, 2\)"):
-        encode_column(catalog, "text", Broken())
+        encode_values(IDS, [None, None, None, "long"], Broken(), name="text")
+
+
+def test_the_fingerprint_goes_by_the_recipe_where_there_is_one():
+    table = encode_values(IDS, [None, "x", None, "long"], Lengths(), name="text")
+    made, rounded = (replace(table, recipe="a", values=values) for values in (table.values, table.values + 1e-6))
+    assert made.fingerprint() == rounded.fingerprint() != table.fingerprint()
+    assert replace(table, recipe="b").fingerprint() != made.fingerprint()

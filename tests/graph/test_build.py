@@ -176,9 +176,13 @@ def test_an_unknown_modality_is_refused_with_a_hint(data):
         build_graph(data, GraphConfig(modalities=("imgae",)))
 
 
-def test_too_few_items_for_the_neighbours_are_refused(data):
-    with pytest.raises(ValueError, match="expected more than 30 nodes of modality 'image', got 27; lower"):
-        build_graph(data, GraphConfig(neighbors=30))
+def test_a_small_modality_connects_each_node_to_all_others(data, caplog):
+    graph = build_graph(data, GraphConfig(neighbors=30, modalities=("image",)))
+    assert graph["image", "similar", "image"].num_edges == 27 * 26
+    assert "image has 27 nodes: each is connected to all others, not to 30" in caplog.text
+    one = Vectors(Ids(data.split.items.index[:1]), np.ones((1, 3), np.float32))
+    graph = build_graph(replace(data, vectors={"image": one}, neighbors={}), GraphConfig())
+    assert (graph["image"].num_nodes, graph["image", "similar", "image"].num_edges) == (1, 0)
 
 
 def test_features_of_unknown_items_are_refused(data):
@@ -212,11 +216,13 @@ def test_behavior_edges_are_built_on_demand_and_take_part(data):
 def test_user_vectors_become_compact_user_nodes(data):
     ids = data.split.users.index[[4, 1, 2, 7]]
     vectors = Vectors(Ids(ids, name="user"), np.arange(8, dtype=np.float32).reshape(4, 2))
-    graph = build_graph(replace(data, user_vectors={"text": vectors}), GraphConfig(modalities=(), neighbors=2))
+    people = replace(data, user_vectors={"text": vectors})
+    graph = build_graph(people, GraphConfig(modalities=(), user_neighbors=2))
     assert graph["user_text"].user_id.tolist() == [1, 2, 4, 7]
     assert graph["user_text"].x.tolist() == [[2, 3], [4, 5], [0, 1], [6, 7]]
     assert graph["user", "has_user_text", "user_text"].edge_index.tolist() == [[1, 2, 4, 7], [0, 1, 2, 3]]
     assert graph["user_text", "similar", "user_text"].num_edges == 8
+    assert ("user_text", "similar", "user_text") not in build_graph(people, GraphConfig(modalities=())).edge_types
     assert item_modalities(graph) == ()
 
 

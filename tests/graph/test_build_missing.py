@@ -123,15 +123,10 @@ def test_with_nothing_missing_the_graph_is_as_without_a_policy(policy):
 
 
 @pytest.mark.parametrize("policy", MADE)
-def test_few_real_vectors_are_enough_or_the_error_says_so(policy):
+def test_few_real_vectors_are_enough(policy):
     assert built(policy, few(6))["image"].missing.sum() >= 20
-    if policy in CONSTANT:
-        with pytest.raises(ValueError, match="expected more than 4 nodes of modality 'image', got 3"):
-            built(policy, few(3))
-    else:
-        assert built(policy, few(3))["image"].num_nodes > 4
-    with pytest.raises(ValueError, match="expected more than 4 nodes of modality 'image', got 0"):
-        built(policy, few(0))
+    assert built(policy, few(3))["image"].num_nodes > 4
+    assert built(policy, few(0))["image", "similar", "image"].edge_index.size(1) == 0
 
 
 def test_a_policy_may_be_named_by_modality():

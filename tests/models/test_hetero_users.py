@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from graphrec.config import ConfigError
 from graphrec.data.dataset import Vectors
 from graphrec.data.interactions import Ids
+from graphrec.graph.build import GraphConfig, build_graph
 from graphrec.models.hetero_lightgcn import HeteroLightGCN
-from graphrec.testing import small_graph
 from tests.reference.models import DATA, TRAIN, batch, build, dense_interactions, steps
 from tests.reference.propagation import dense_light_gcn, dense_matrix, dense_row_norm
 
@@ -20,7 +20,7 @@ HAS = np.flatnonzero(np.arange(DATA.num_users) % 5 != 1)
 HAS = np.union1d(HAS, [COLD])
 VECTORS = np.random.default_rng(0).normal(size=(len(HAS), 6)).astype(np.float32)
 PEOPLE = replace(DATA, user_vectors={"text": Vectors(Ids(DATA.split.users.ids(HAS)), VECTORS)})
-GRAPH = small_graph(PEOPLE)
+GRAPH = build_graph(PEOPLE, GraphConfig(neighbors=4, user_neighbors=4))
 
 
 def user_message(model, coupling):
@@ -70,6 +70,9 @@ def test_every_parameter_of_the_user_relation_learns():
 
 
 def test_unknown_user_relations_are_refused():
+    bare = build_graph(PEOPLE, GraphConfig(neighbors=4))
+    with pytest.raises(ConfigError, match=r"expected kNN edges of 'user_text' .* set graph\.user_neighbors"):
+        build(HeteroLightGCN, bare, user_relations=["user_text"])
     with pytest.raises(ConfigError, match="unknown relation 'user_txt': did you mean 'user_text'"):
         build(HeteroLightGCN, GRAPH, user_relations=("user_txt",))
     with pytest.raises(ConfigError, match="unknown relation 'user_age'"):
