@@ -9,6 +9,7 @@ from pydantic import Field
 
 from graphrec.config import Config, ConfigError, unknown_name
 from graphrec.data.catalog import Catalog, check_modalities
+from graphrec.data.content import PATH_MODALITIES
 from graphrec.data.dataset import Dataset, Vectors
 from graphrec.data.interactions import Ids
 from graphrec.features.choice import BY_ROW, LIGHT, EncoderConfig, EncodingConfig, get_encoder
@@ -72,6 +73,8 @@ class FeatureConfig(Config):
         default = _by_column(default_encoders(dataset, dim=self.dim))
         _check_known(self.modalities or (), {*default, *self.encoders, *dataset.modalities}, kind="modality")
         makings = default | self._makings(self.encoders, dataset.items, self.modalities)
+        if self.modalities is None:
+            _tell_unread(dataset, makings.values())
         return _tables(dataset.items, dataset.vectors, dataset.modalities, makings, self.modalities, self.strict)
 
     def user_tables(self, dataset: Dataset) -> dict[str, FeatureTable]:
@@ -154,6 +157,14 @@ def _columns(name: str, entry: EncoderConfig, catalog: Catalog) -> tuple[str, ..
     columns = entry.columns or (name,)
     _check_known(columns, catalog.columns, kind="catalogue column")
     return columns
+
+
+def _tell_unread(dataset: Dataset, makings: Iterable[Making]) -> None:
+    """Says which columns of files no encoder reads, since none is built in for their kind."""
+    read = {*dataset.modalities, *(column for making in makings for column in making.columns)}
+    for name in PATH_MODALITIES:
+        if name in dataset.items.columns and name not in read:
+            LOG.info("no encoder reads the column %r; name one: features.encoders.%s=hf:… or path:…", name, name)
 
 
 def _by_column(encoders: Mapping[str, Encoder]) -> dict[str, Making]:

@@ -283,3 +283,10 @@ def test_a_wrong_template_is_an_error_of_the_configuration(template, reason):
 def test_a_wrong_setting_of_an_encoder_is_an_error_of_the_configuration():
     with pytest.raises(ConfigError, match="text: unknown key 'colums': did you mean 'columns'"):
         get_encoder({"encoder": "light", "colums": ["a"]}, modality="text")
+
+
+def test_columns_of_files_that_nothing_reads_are_named(caplog):
+    data = dataset({"text": TEXTS, "audio": ["a.wav", None, None, None]})
+    with caplog.at_level(logging.INFO, logger="graphrec"):
+        assert list(FeatureConfig().tables(data)) == ["text"]
+    assert "no encoder reads the column 'audio'; name one: features.encoders.audio=hf:… or path:…" in caplog.text
