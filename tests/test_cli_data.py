@@ -54,6 +54,7 @@ def test_prepare_says_where_the_data_is_and_how_much(run, tmp_path):
     assert "make it anew with --force" in prepare(run, tmp_path, status=2)
     prepare(run, tmp_path, "--force", "--k-core", "none", "--threshold", "4.5", "--split", "leave-one-out")
     settings = load_dataset("toy", root=tmp_path / "root")
+    assert "num_users" in run("describe", "toy", "--root", tmp_path / "root")
     assert len(settings.split.valid) < data.num_users
     assert settings.fingerprint() != data.fingerprint()
 

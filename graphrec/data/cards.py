@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -127,7 +128,7 @@ class Recipe(Config):
     k_core: int | None = Field(5, ge=1)
     split: str = "mmrec"
     ratios: Ratios | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _can_be_done(self) -> Self:
@@ -189,6 +190,13 @@ class DatasetCard(Config):
     columns: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     counts: Counts | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_one_folder(cls, value: str) -> str:
+        if len(safe_name(value).parts) > 1:
+            raise ValueError(f"expected a name without '/', got {value!r}; it names the folder below the data root")
+        return value
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
@@ -326,7 +334,7 @@ def file_hash(path: Path) -> str:
 
 def prepare_hint(name: str, root: str | Path | None = None) -> str:
     """Returns what to do about a data set that has not been prepared."""
-    return f"prepare it with: graphrec data prepare {name} --root {data_root(root)}"
+    return f"prepare it with: graphrec data prepare {name} --root {shlex.quote(str(data_root(root)))}"
 
 
 def _fill(value: Any, placeholder: str, text: str) -> Any:

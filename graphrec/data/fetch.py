@@ -200,7 +200,9 @@ def _link(source: Path, path: Path) -> None:
     try:
         os.link(source, path)
     except OSError:
-        shutil.copyfile(source, path)
+        partial = path.with_name(f".{path.name}.partial")
+        shutil.copyfile(source, partial)
+        partial.replace(path)  # whole or not at all: a later run would take it as it is
 
 
 def _holds_downloads(card: DatasetCard, folder: Path) -> bool:

@@ -157,6 +157,9 @@ def test_a_variant_is_filled_in_everywhere():
     ("changes", "message"),
     [
         ({"raw": None}, "expected a reader or raw"),
+        ({"name": "../raw"}, "expected a name that stays inside its folder, got '../raw'"),
+        ({"name": "a/b"}, "expected a name without '/', got 'a/b'"),
+        ({"prepare": {"seed": -1}}, "prepare.seed: Input should be greater than or equal to 0"),
         ({"downloads": [{"file": "../x.zip", "url": "https://x"}]}, "expected a name that stays inside its folder"),
         ({"downloads": [{"file": "/x.zip", "url": "https://x"}]}, "expected a name that stays inside its folder"),
         ({"downloads": [{"file": "x.zip"}]}, "expected a url or a login for 'x.zip', got neither"),

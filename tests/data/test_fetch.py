@@ -101,6 +101,27 @@ def test_leftovers_of_a_cut_download_are_no_files(card, site, tmp_path):
     assert len(fetch(card, tmp_path / "raw").files) == 2
 
 
+def test_a_copy_that_was_stopped_is_no_file(card, tmp_path, monkeypatch):
+    def stopped(source, target):
+        target.write_bytes(b"a")
+        raise KeyboardInterrupt
+
+    def no_links(*paths):
+        raise OSError
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a.csv").write_bytes(b"mine")
+    monkeypatch.setattr("os.link", no_links)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(card, tmp_path / "raw", source=tmp_path / "there")
+    fetch(card, tmp_path / "raw")
+    assert (tmp_path / "raw" / "a.csv").read_bytes() == b"aaa"
+    fetch(card, tmp_path / "other", source=tmp_path / "there")
+    assert (tmp_path / "other" / "a.csv").read_bytes() == b"mine"
+
+
 def test_what_a_person_must_do_is_said_once():
     card = make_card(
         {"file": "a", "login": "Sign in. "},

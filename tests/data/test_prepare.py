@@ -261,6 +261,8 @@ def test_variants_have_a_folder_each(root, write_card, site):
 def test_what_is_not_prepared_says_how(root):
     with pytest.raises(FileNotFoundError, match=rf"prepare it with: graphrec data prepare toy --root {root}"):
         load_dataset("toy", root=root)
+    with pytest.raises(FileNotFoundError, match=r"--root '.*/a root'"):
+        load_dataset("toy", root=root / "a root")
 
 
 def test_a_readers_files_become_a_prepared_folder_with_their_own_split(root, write_card, site):
