@@ -111,7 +111,7 @@ def _is_prepared(folder: Path, card: DatasetCard, recipe: Recipe, raw: RawFiles,
     if not manifest:
         return False
     if manifest.get("key") == _key(card, recipe, raw):
-        return True
+        return bool(manifest.get("folder") == _relative(str(raw.folder), folder))  # else paths lead where files were
     if not force:
         settings = ", ".join(f"{name}={value}" for name, value in manifest.get("settings", {}).items())
         raise ValueError(
@@ -328,6 +328,7 @@ def _write(folder: Path, card: DatasetCard, made: _Made, key: str, raw: RawFiles
         "name": card.name,
         "graphrec": __version__,
         "key": key,
+        "folder": _relative(str(raw.folder), folder),
         "files": [asdict(entry) for entry in raw.files],
         **made.about,
         "prepared": counts.model_dump(),

@@ -294,9 +294,13 @@ def test_own_tables_and_pictures_need_no_card(root, write_card, tmp_path):
     data = load_dataset(prepare_dataset("custom", root, source=mine))
     assert "cold" in data.split.items
     assert data.items.values("image")[data.split.items.rows(["i1"])[0]] == mine / "images" / "i1.png"
-    (mine / "images" / "i1.png").write_bytes(b"another picture")
+    moved = mine.rename(tmp_path / "moved")
+    again = load_dataset(prepare_dataset("custom", root, source=moved))
+    assert again.items.values("image")[again.split.items.rows(["i1"])[0]] == moved / "images" / "i1.png"
+    assert again.fingerprint() == data.fingerprint()
+    (moved / "images" / "i1.png").write_bytes(b"another picture")
     with pytest.raises(ValueError, match="other files or settings"):
-        prepare_dataset("custom", root, source=mine)
+        prepare_dataset("custom", root, source=moved)
 
 
 def test_with_a_core_vectors_and_content_of_items_nobody_met_leave():
