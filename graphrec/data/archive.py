@@ -87,6 +87,23 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> Path:
     return folder
 
 
+def require_whole(path: Path) -> None:
+    """Checks that a gzip file can be read to its end; other files pass.
+
+    Raises:
+        ValueError: If it is cut off or damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(len(GZIP)) != GZIP:
+            return
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(CHUNK):
+                pass
+    except DAMAGES as error:
+        raise ValueError(f"cannot read {path}: {error}; it is damaged: remove it to have it fetched again") from None
+
+
 def unpacked(folder: Path) -> dict[str, Any] | None:
     """Returns the name, size and time of the archive that ``unpack`` filled a folder from; None if it did not."""
     try:

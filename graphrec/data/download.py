@@ -95,7 +95,8 @@ def check_hash(path: Path, sha256: str | None) -> str:
     if sha256 is not None and found != sha256:
         raise ValueError(
             f"expected the SHA-256 {sha256} of {str(path)!r}, got {found}: the file is damaged or of another version; "
-            "move it away to have it downloaded again"
+            "move it away to have it downloaded again, or, if you trust it, change the SHA-256 in the data set's card "
+            "or take its line out of pins.json"
         )
     return found
 

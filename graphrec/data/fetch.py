@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from graphrec.data.archive import unpack, unpacked
+from graphrec.data.archive import require_whole, unpack, unpacked
 from graphrec.data.cards import UNVERIFIED, DatasetCard, Download
 from graphrec.data.download import check_hash, download
 from graphrec.runtime import logger
@@ -155,6 +155,8 @@ class _Gathering:
             return None
         if entry.extract:
             unpack(path, self.raw / _stem(entry.file))
+        elif expected is None:
+            require_whole(path)  # before it is pinned: a cut file must not be what every later one is compared with
         return SourceFile(entry.file, path.stat().st_size, found, entry.url)
 
     def _is_wanted(self, entry: Download) -> bool:

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 
@@ -120,6 +121,17 @@ def test_a_copy_that_was_stopped_is_no_file(card, tmp_path, monkeypatch):
     assert (tmp_path / "raw" / "a.csv").read_bytes() == b"aaa"
     fetch(card, tmp_path / "other", source=tmp_path / "there")
     assert (tmp_path / "other" / "a.csv").read_bytes() == b"mine"
+
+
+def test_a_cut_file_is_not_pinned(site, tmp_path):
+    card, packed = make_card({"file": "a.gz", "url": f"{site.url}/a.gz"}), gzip.compress(b"rows" * 1000)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.gz").write_bytes(packed[:-9])
+    site.files["/a.gz"] = packed
+    with pytest.raises(ValueError, match=r"a\.gz: .*it is damaged: remove it to have it fetched again"):
+        fetch(card, tmp_path / "raw")
+    (tmp_path / "raw" / "a.gz").unlink()
+    assert fetch(card, tmp_path / "raw").files[0].sha256 == sha256(packed)
 
 
 def test_what_a_person_must_do_is_said_once():
