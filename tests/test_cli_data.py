@@ -104,6 +104,7 @@ def test_verify_finds_changed_files(run, tmp_path):
     assert "prepare it with: graphrec data prepare toy" in run("verify", "toy", "--root", tmp_path / "root", status=2)
     prepare(run, tmp_path)
     assert "files are those of the card" in run("verify", "toy", "--root", tmp_path / "root")
+    assert "files are those of the card" in run("verify", tmp_path / "root" / "toy")
     (tmp_path / "root" / "toy" / "items.parquet").write_bytes(b"changed")
     assert "items.parquet differs" in run("verify", "toy", "--root", tmp_path / "root", status=2)
 

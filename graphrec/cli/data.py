@@ -100,11 +100,15 @@ def show_data(name: Name) -> None:
 
 
 @data_app.command("verify")
-def verify_data(name: Name, root: Root = None) -> None:
+def verify_data(
+    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A data set with a card, or a prepared folder.")],
+    root: Root = None,
+) -> None:
     """Checks the files of a data set against the SHA-256 in its card, its own card where it has been prepared."""
-    from graphrec.data.cards import find_card, verify
+    from graphrec.data.cards import CARD_FILE, find_card, load_card, verify
 
-    card, folder = find_card(name, root)
+    own = Path(name) / CARD_FILE
+    card, folder = (load_card(own), own.parent) if own.is_file() else find_card(name, root)
     verify(card, folder)
     plain(f"{folder}: {len(card.files)} files are those of the card")
 
