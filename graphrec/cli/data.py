@@ -101,7 +101,7 @@ def show_data(name: Name) -> None:
 
 @data_app.command("verify")
 def verify_data(
-    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A data set with a card, or a prepared folder.")],
+    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A data set with a card, or a folder of one.")],
     root: Root = None,
 ) -> None:
     """Checks the files of a data set against the SHA-256 in its card, its own card where it has been prepared."""
