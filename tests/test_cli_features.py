@@ -143,3 +143,11 @@ def test_finetune_adapts_a_tower_and_shows_what_it_was_worth(call, tmp_path):
     assert "but it is there" in again.stderr
     wrong = call("finetune", folder, base, tmp_path / "other", "--columns", "title")
     assert "expected two names for --columns" in wrong.stderr
+
+
+def test_settings_are_laid_over_the_encoder_of_a_file(call, shop, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"data: {{name: {shop}}}\nfeatures: {{encoders: {{text: light}}}}\n")
+    result = call("encode", config, "text.options.ngrams=[1, 2]")
+    assert result.exit_code == 0, result.output
+    assert "ngrams=(1, 2)" in result.stdout

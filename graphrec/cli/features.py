@@ -53,7 +53,7 @@ def encode(
     data, given = _target(target, data_root)
     encoding = {"store": store, "device": device, "batch_size": batch_size, "workers": workers}
     values = merge(given, {"encoding": {key: value for key, value in encoding.items() if value is not None}})
-    values = _only(merge(values, _encoders(encoders or [])), encoders or [])
+    values = _only(merge(values, _encoders(encoders or [], given)), encoders or [])
     values |= _halved(values) if half else {}
     config = FeatureConfig.parse(values | ({"strict": True} if strict else {}), where="features")
     done = []
@@ -144,17 +144,19 @@ def _target(target: str, root: Path | None) -> tuple[Any, dict[str, Any]]:
     return DataConfig.parse(data, where="data"), dict(values.get("features") or {})
 
 
-def _encoders(overrides: list[str]) -> dict[str, Any]:
-    """Returns the settings of ``text=SPEC`` and ``text.template=…``, those of ``user_…`` apart."""
+def _encoders(overrides: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of ``text=SPEC`` and ``text.template=…`` over those given, those of ``user_…`` apart."""
     full = [
         _literal(text) if "." in text.partition("=")[0] else text.replace("=", ".encoder=", 1) for text in overrides
     ]
     found: dict[str, dict[str, Any]] = {"encoders": {}, "user_encoders": {}}
     for name, entry in apply_overrides({}, full).items():
-        if not isinstance(entry, Mapping) or "encoder" not in entry:
+        part, own = ("user_encoders" if name.startswith(USER) else "encoders"), name.removeprefix(USER)
+        base = (given.get(part) or {}).get(own) or {}
+        settings = merge({"encoder": base} if isinstance(base, str) else base, entry)
+        if "encoder" not in settings:
             raise ConfigError(f"expected an encoder for {name!r}, as in {name}=light, got {entry!r}")
-        part = "user_encoders" if name.startswith(USER) else "encoders"
-        found[part][name.removeprefix(USER)] = dict(entry)
+        found[part][own] = settings
     return {part: entries for part, entries in found.items() if entries}
 
 

@@ -113,9 +113,8 @@ def _collect(card: DatasetCard, raw: Path, source: Path | None, optional: bool) 
         found = gathering.take(entry, pins.get(entry.file))
         if found is not None:
             files.append(found)
-            if entry.url is not None or entry.extract:  # what a person writes by hand may be corrected
-                pins[entry.file] = found.sha256
-                _write_pins(raw, pins)
+            pins[entry.file] = found.sha256
+            _write_pins(raw, pins)
     folder = gathering.folder()
     return RawFiles(folder, tuple(files), top=folder)
 

@@ -21,13 +21,15 @@ class UnreadableError(ValueError):
 
     Args:
         reasons: What is wrong with the value, by its position among the values given.
+        advice: What to do about it.
     """
 
-    def __init__(self, reasons: Mapping[int, str]) -> None:
+    def __init__(self, reasons: Mapping[int, str], *, advice: str = "") -> None:
         self.reasons = dict(reasons)
         shown = "; ".join(list(self.reasons.values())[:3])
         more = f"; and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
-        super().__init__(f"expected readable values, got {len(self.reasons)} that cannot be read: {shown}{more}")
+        then = f"; {advice}" if advice else ""
+        super().__init__(f"expected readable values, got {len(self.reasons)} that cannot be read: {shown}{more}{then}")
 
 
 @runtime_checkable
@@ -140,7 +142,10 @@ def encode_values(
     found = encode_readable(encoder, [values[row] for row in rows])
     bad = {int(rows[at]): reason for at, reason in found.failed.items()}
     if bad and (strict or len(bad) == len(rows)):
-        raise UnreadableError({row: f"{ids.ids([row])[0]!r}: {reason}" for row, reason in bad.items()})
+        named = {row: f"{ids.ids([row]).tolist()[0]!r}: {reason}" for row, reason in bad.items()}
+        raise UnreadableError(
+            named, advice="" if strict else f"to go on without {name!r}, leave it out of the modalities"
+        )
     kept = found.present
     return FeatureTable(
         ids,

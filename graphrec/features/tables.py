@@ -206,7 +206,7 @@ def _encode(catalog: Catalog, name: str, making: Making, strict: bool) -> Featur
 
 
 def _warn(ids: Ids, name: str, bad: Mapping[int, str]) -> None:
-    named = [f"{ids.ids([row])[0]!r}: {reason}" for row, reason in bad.items()]
+    named = [f"{ids.ids([row]).tolist()[0]!r}: {reason}" for row, reason in bad.items()]
     more = ", …" if len(named) > 5 else ""
     LOG.warning(
         "%d value(s) of %r cannot be read and count as absent: %s%s", len(named), name, ", ".join(named[:5]), more

@@ -15,7 +15,9 @@ from graphrec.data.formats.lines import Skips
 from graphrec.data.formats.media import IMAGES, SOUNDS, VIDEOS, files_by_id, path_inside
 from graphrec.data.interactions import to_dates
 from graphrec.data.raw import RawData
+from graphrec.runtime import logger
 
+log = logger(__name__)
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 SUFFIXES = (".parquet", *SEPARATORS)
 FOLDERS = {"image": ("images", IMAGES), "audio": ("audio", SOUNDS), "video": ("video", VIDEOS)}
@@ -60,7 +62,8 @@ def read_custom(folder: Path, options: CustomOptions) -> RawData:
 
     Ids keep their form: in CSV and TSV a column is one of integers only if every id is written as one, else all are
     texts (``001`` stays ``001``). A file belongs to the item whose id is its name without suffix; columns ``image``,
-    ``audio`` and ``video`` of the items may name other files of the folder, or addresses.
+    ``audio`` and ``video`` of the items may name other files of the folder, or addresses. A name that leads out of the
+    folder counts as absent, with a warning that says whose it is.
 
     Args:
         folder: The folder of the tables.
@@ -72,7 +75,7 @@ def read_custom(folder: Path, options: CustomOptions) -> RawData:
 
     Raises:
         FileNotFoundError: If there is no table of interactions.
-        ValueError: If a table cannot be read, lacks a column, has an id twice, or names a file outside the folder.
+        ValueError: If a table cannot be read, lacks a column, or has an id twice.
     """
     skips = Skips()
     path = _table(folder, options.interactions)
@@ -85,7 +88,8 @@ def read_custom(folder: Path, options: CustomOptions) -> RawData:
         raise ValueError(f"expected interactions in {path}, got none: {skips.report() or 'the table is empty'}")
     items, people = _all_ids(items, frame["item"]), _all_ids(people, frame["user"])
     for name, (_, suffixes) in FOLDERS.items():
-        items = _with_files(folder, items, name, files_by_id(folder / getattr(options, name_of(name)), suffixes, skips))
+        files = files_by_id(folder / getattr(options, name_of(name)), suffixes, skips)
+        items = _with_files(folder, items, name, files, skips)
     return RawData(frame, _with_text(items, options.text), people, skipped=skips.report())
 
 
@@ -180,10 +184,17 @@ def _all_ids(content: pd.DataFrame, column: pd.Series) -> pd.DataFrame:
     return content.reindex(content.index.append(ids.difference(content.index, sort=False)))
 
 
-def _with_files(folder: Path, items: pd.DataFrame, name: str, files: dict[str, Path]) -> pd.DataFrame:
+def _with_files(folder: Path, items: pd.DataFrame, name: str, files: dict[str, Path], skips: Skips) -> pd.DataFrame:
     named = [files.get(str(item)) for item in items.index]
     stated = items[name].tolist() if name in items else [None] * len(items)
-    values = [_file(folder, own, found) for own, found in zip(stated, named, strict=True)]
+    values: list[str | None] = []
+    for item, own, found in zip(items.index.tolist(), stated, named, strict=True):
+        try:
+            values.append(_file(folder, own, found))
+        except ValueError as error:
+            log.warning("%s of item %r counts as absent: %s", name, item, error)
+            skips.add(folder / "items", f"{name} outside the folder", 0)
+            values.append(None)
     if all(value is None for value in values):
         return items.drop(columns=name, errors="ignore")
     return items.assign(**{name: pd.Series(values, index=items.index, dtype=object)})

@@ -70,11 +70,13 @@ def test_columns_may_name_files_of_the_folder_or_addresses(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../b.jpg"])
-def test_files_outside_the_folder_are_refused(tmp_path, name):
-    (tmp_path / "interactions.csv").write_text("user,item\n1,a\n")
-    (tmp_path / "items.csv").write_text(f"item,image\na,{name}\n")
-    with pytest.raises(ValueError, match="stays inside"):
-        read_custom(tmp_path, CustomOptions())
+def test_files_outside_the_folder_are_absent_or_refused(tmp_path, name, caplog):
+    (tmp_path / "interactions.csv").write_text("user,item\n1,a\n1,b\n")
+    (tmp_path / "items.csv").write_text(f"item,image\na,{name}\nb,b.jpg\n")
+    raw = read_custom(tmp_path, CustomOptions())
+    assert raw.items["image"].tolist() == [None, str(tmp_path / "b.jpg")]
+    assert raw.skipped == {"items: image outside the folder": 1}
+    assert "image of item 'a' counts as absent: expected a name that stays inside its folder" in caplog.text
     with pytest.raises(ValueError, match="stays inside"):
         read_custom(tmp_path, CustomOptions(interactions=name))
 
