@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
+
 from graphrec.config import Config
+from graphrec.data.dataset import Vectors
 from graphrec.data.formats.collect import Collector, as_lines, as_names, as_number, as_seconds, as_text
 from graphrec.data.formats.lines import find_file, find_optional, header, read_batches, read_records
 from graphrec.data.formats.media import IMAGES, files_by_id
+from graphrec.data.interactions import Ids
 from graphrec.data.raw import RawData
 
 Catalogue = Literal["met", "all"]
@@ -19,6 +25,9 @@ RATINGS_2018 = ("item", "user", "rating", "timestamp")
 COLUMNS_2023 = ("user_id", "parent_asin", "rating", "timestamp")
 
 
+FEATURES_2014 = np.dtype([("asin", "S10"), ("vector", "<f4", 4096)])
+
+
 class Amazon2014Options(Config):
     """Files of one category of 2014.
 
@@ -26,6 +35,7 @@ class Amazon2014Options(Config):
         reviews: JSON lines, such as ``reviews_Baby_5.json.gz``.
         meta: Product metadata, lines of Python dictionaries, such as ``meta_Baby.json.gz``; need not be there.
         images: A folder of pictures named by product, used instead of addresses where there is one.
+        features: The published vectors of the products' pictures, such as ``image_features_Baby.b``; need not be there.
         catalogue: The products that are kept: those with a review (``met``) or ``all``.
     """
 
@@ -33,6 +43,7 @@ class Amazon2014Options(Config):
     reviews: str = "reviews_Baby_5.json.gz"
     meta: str | None = "meta_Baby.json.gz"
     images: str = "images"
+    features: str | None = "image_features_Baby.b"
     catalogue: Catalogue = "met"
 
 
@@ -87,7 +98,7 @@ def read_amazon_2014(folder: Path, options: Amazon2014Options) -> RawData:
     Returns:
         Events with ``rating`` (1 to 5) and ``time``; items with ``title``, ``brand``, ``categories``, ``description``,
         ``price``, ``image`` (an address, or a path where the folder of pictures has one) and ``text``, which joins the
-        title, brand, categories and description.
+        title, brand, categories and description; vectors of ``image`` where the file of features is there.
 
     Raises:
         FileNotFoundError: If there is no file of reviews.
@@ -98,7 +109,37 @@ def read_amazon_2014(folder: Path, options: Amazon2014Options) -> RawData:
     for line, record in read_records(path, collector.skips):
         _review(collector, path, line, record, ("reviewerID", "asin", "overall", "unixReviewTime"))
     _meta(folder, options, collector, "asin", _product_2014)
-    return collector.finish(path)
+    raw, features = collector.finish(path), find_optional(folder, options.features)
+    return raw if features is None else replace(raw, vectors={"image": read_image_features(features, raw.items.index)})
+
+
+def read_image_features(path: Path, items: pd.Index) -> Vectors:
+    """Reads the published vectors of the pictures of 2014: 4,096 numbers of a CNN each (arXiv:1506.04757).
+
+    The file has no header: ten bytes of ``asin`` and 4,096 little-endian 32-bit floats, product after product. It holds
+    far more products than a 5-core, so it is mapped into memory and only the vectors of the items are copied.
+
+    Args:
+        path: The file, such as ``image_features_Baby.b``, unpacked.
+        items: The ids of the items.
+
+    Raises:
+        ValueError: If the file is cut off or knows none of the items.
+    """
+    size = path.stat().st_size
+    if not size or size % FEATURES_2014.itemsize:
+        raise ValueError(
+            f"expected records of {FEATURES_2014.itemsize} bytes (ten of the product, 4,096 floats) in {path}, got "
+            f"{size} bytes; download it again"
+        )
+    records = np.memmap(path, FEATURES_2014, "r")
+    products = pd.Index(records["asin"].astype("U10"))
+    first = np.flatnonzero(~products.duplicated())
+    found = products[first].get_indexer(items.astype(str))
+    known = items[found >= 0]
+    if not len(known):
+        raise ValueError(f"expected vectors of the {len(items)} items in {path}, got none; is it of this category?")
+    return Vectors(Ids(known, name="item"), np.array(records["vector"][first[found[found >= 0]]]))
 
 
 def read_amazon_2018(folder: Path, options: Amazon2018Options) -> RawData:

@@ -2,6 +2,7 @@ import gzip
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from graphrec.data.formats import (
@@ -192,4 +193,30 @@ def test_benchmark_tables_of_2023_may_have_a_history_or_no_header(tmp_path, head
 def test_a_category_without_reviews_is_missing(tmp_path):
     lines(tmp_path / "reviews_Beauty_5.json.gz", REVIEW)
     with pytest.raises(FileNotFoundError, match=r"reviews_Baby_5\.json\.gz.*found reviews_Beauty_5\.json\.gz"):
+        read_amazon_2014(tmp_path, Amazon2014Options())
+
+
+def features(path, *names, dim=4096):
+    vectors = np.random.default_rng(0).normal(size=(len(names), dim)).astype("<f4")
+    path.write_bytes(b"".join(name.encode() + row.tobytes() for name, row in zip(names, vectors, strict=True)))
+    return vectors
+
+
+def test_the_published_vectors_of_2014_belong_to_the_products_they_name(tmp_path):
+    lines(tmp_path / "reviews_Baby_5.json.gz", REVIEW, REVIEW | {"asin": "B000000001"}, REVIEW | {"asin": "B000000002"})
+    vectors = features(tmp_path / "image_features_Baby.b", "B00NOBODY1", "B000000001", "0615447279", "B000000001")
+    found = read_amazon_2014(tmp_path, Amazon2014Options()).vectors["image"]
+    assert found.ids.index.tolist() == ["0615447279", "B000000001"]
+    np.testing.assert_array_equal(found.values, vectors[[2, 1]])
+
+
+def test_vectors_that_are_cut_off_or_of_another_category_are_refused(tmp_path):
+    lines(tmp_path / "reviews_Baby_5.json.gz", REVIEW)
+    path = tmp_path / "image_features_Baby.b"
+    features(path, "0615447279")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"expected records of 16394 bytes .*, got 16393 bytes; download it again"):
+        read_amazon_2014(tmp_path, Amazon2014Options())
+    features(path, "B00NOBODY1")
+    with pytest.raises(ValueError, match=r"expected vectors of the 1 items .*, got none; is it of this category"):
         read_amazon_2014(tmp_path, Amazon2014Options())
