@@ -53,7 +53,6 @@ def test_errors_come_before_training(data, tmp_path):
     expect("empty split", change={"test": data.test.take(np.zeros(0, int))})
     expect("unknown modality 'smell'", {"features": {"modalities": ["smell"]}}, error=ConfigError)
     expect("unknown modality 'smell'", {"graph": {"modalities": ["smell"], "neighbors": 4}})
-    expect("nodes of modality", {"graph": {"neighbors": 33}})
     assert not (tmp_path / "run").exists()
 
 

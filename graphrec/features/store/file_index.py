@@ -20,6 +20,8 @@ TABLE = (
     "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, stamp BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID"
 )
 STAMP = struct.Struct("<qqqQ")
+PAUSE_S = 0.02  # between two attempts to open a file that others are opening
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -98,18 +100,28 @@ class FileIndex:
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=WAIT_S)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a lost last row costs one reading of a file
-            connection.execute(TABLE)
-        except sqlite3.OperationalError:  # the folder can be read only: take the file as it is, without a log beside it
-            connection.close()
-            return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+        """Opens the file, waiting for others who open it too: SQLite itself does not wait while it turns to WAL."""
+        until = time.monotonic() + WAIT_S
+        while True:
+            connection = sqlite3.connect(self.path, timeout=WAIT_S)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")  # a lost last row costs one reading of a file
+                connection.execute(TABLE)
+            except sqlite3.Error as error:
+                connection.close()
+                if getattr(error, "sqlite_errorcode", None) in BUSY and time.monotonic() < until:
+                    time.sleep(PAUSE_S)
+                elif isinstance(error, sqlite3.OperationalError):
+                    return self._connect_to_read()
+                else:
+                    raise
+            else:
+                return connection
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        """Opens the file in a folder that can be read only: as it is, without a log beside it."""
+        return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
     @contextmanager
     def _forgiving(self) -> Iterator[None]:
