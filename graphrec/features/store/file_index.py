@@ -21,7 +21,7 @@ TABLE = (
 )
 STAMP = struct.Struct("<qqqQ")
 PAUSE_S = 0.02  # between two attempts to open a file that others are opening
-BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # and the finer codes that end in these bytes
 DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -110,7 +110,7 @@ class FileIndex:
                 connection.execute(TABLE)
             except sqlite3.Error as error:
                 connection.close()
-                if getattr(error, "sqlite_errorcode", None) in BUSY and time.monotonic() < until:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY and time.monotonic() < until:
                     time.sleep(PAUSE_S)
                 elif isinstance(error, sqlite3.OperationalError):
                     return self._connect_to_read()
