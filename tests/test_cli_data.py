@@ -7,7 +7,10 @@ from graphrec.cli import app
 from graphrec.config import dump_yaml
 from graphrec.data import cards
 from graphrec.data.sources import load_dataset
+from tests.data.test_by_address import make, stored
+from tests.data.test_media_download import picture
 from tests.data.test_prepare import archive, ratings
+from tests.reference.server import Site, serve
 
 CARD = {
     "name": "toy",
@@ -107,6 +110,33 @@ def test_verify_finds_changed_files(run, tmp_path):
     assert "files are those of the card" in run("verify", tmp_path / "root" / "toy")
     (tmp_path / "root" / "toy" / "items.parquet").write_bytes(b"changed")
     assert "items.parquet differs" in run("verify", "toy", "--root", tmp_path / "root", status=2)
+
+
+def test_pictures_says_what_came_and_what_did_not(run, tmp_path):
+    addresses = {f"i{n}": f"/{n}.jpg" for n in range(10)}
+    with serve(Site({"/0.jpg": picture(), "/1.jpg": picture(), "/2.jpg": b"<html>"})) as site:
+        folder = make(tmp_path / "own", site, image=addresses)
+        said = run("pictures", "toy", "--root", folder.parent, "--workers", 2)
+        assert f"{folder}: 2 of 10 items with an address have their image (2 new)" in said
+        assert "7 failed, the server answered 404 Not Found: i" in said
+        assert "1 failed, no picture that can be read: i2" in said
+        assert "files are those of the card" in run("verify", folder)
+        site.asked.clear()
+        said = run("pictures", folder)
+        assert "2 of 10 items with an address have their image (0 new)" in said
+        assert "7 were gone before and not asked for, see images/failed.json; ask again with --retry" in said
+        assert len(site.asked) == 1
+        run("pictures", folder, "--retry", "--limit", 3)
+        assert len(site.asked) == 4
+    assert stored(folder) == {"i0": "images/i0.jpg", "i1": "images/i1.jpg"}
+
+
+def test_pictures_explains_what_it_cannot_do(run, tmp_path):
+    prepare(run, tmp_path)
+    said = run("pictures", "toy", "--root", tmp_path / "root", status=2)
+    assert "expected a column 'image_url' in the items of 'toy', got item, " in said
+    assert "did you mean 'image'" in run("pictures", "toy", "--root", tmp_path / "root", "--column", "imag", status=2)
+    assert "graphrec data prepare toy" in run("pictures", "toy", "--root", tmp_path / "empty", status=2)
 
 
 def test_an_archive_with_evil_names_is_one_line(run, tmp_path):

@@ -1,4 +1,4 @@
-"""``graphrec data``: data sets by name, listed, shown, prepared, checked and described."""
+"""``graphrec data``: data sets by name, listed, shown, prepared, given their pictures, checked and described."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, help="Data sets.")
 NONE = "none"
+SHOWN = 5  # ids of what failed for one reason
 
 Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="The folder of the named data sets.")]
 Name = Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A data set with a card; see: graphrec data list")]
@@ -66,6 +67,32 @@ def prepare_data(
     counts = load_card(folder / CARD_FILE).counts
     sizes = ", ".join(f"{readable(value)} {key}" for key, value in (counts.model_dump() if counts else {}).items())
     plain(f"{folder}: {sizes}")
+
+
+@data_app.command("pictures")
+def fetch_pictures(
+    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="A prepared data set, or the folder of one.")],
+    root: Root = None,
+    column: Annotated[str, typer.Option(help="image, audio or video: what the addresses lead to.")] = "image",
+    workers: Annotated[int, typer.Option(min=1, help="How many files are fetched at the same time.")] = 8,
+    limit: Annotated[int | None, typer.Option(min=0, help="The most addresses that are asked for.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Ask again for what was gone (404, 410) before.")] = False,
+) -> None:
+    """Downloads the pictures whose addresses a prepared data set gives; run again, it goes on where it stopped."""
+    from graphrec.data.by_address import FAILED, fetch_addresses
+    from graphrec.data.media_download import MEDIA
+
+    found = fetch_addresses(name, root, column=column, workers=workers, limit=limit, retry=retry)
+    plain(
+        f"{found.folder}: {readable(found.present)} of {readable(found.addressed)} items with an address have their "
+        f"{column} ({readable(found.new)} new)"
+    )
+    for reason, ids in sorted(found.failures.items(), key=lambda entry: -len(entry[1])):
+        more = ", …" if len(ids) > SHOWN else ""
+        plain(f"{readable(len(ids))} failed, {reason}: {', '.join(map(str, ids[:SHOWN]))}{more}")
+    if found.known:
+        noted = f"{MEDIA[column].folder}/{FAILED}"
+        plain(f"{readable(found.known)} were gone before and not asked for, see {noted}; ask again with --retry")
 
 
 @data_app.command("list")

@@ -23,6 +23,8 @@ class Site:
         kind: The content type.
         encoding: The ``Content-Encoding`` that answers state, whatever the files hold.
         refuses: Whether every range is answered with 416.
+        kinds: Content types by path, where they are not ``kind``.
+        redirects: Where else a path is, by path.
         stall: If given, an answer that is cut stays open, with nothing more to come, until this is set.
     """
 
@@ -35,6 +37,8 @@ class Site:
     kind: str = "application/octet-stream"
     encoding: str | None = None
     refuses: bool = False
+    kinds: dict[str, str] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
     stall: Event | None = None
     asked: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
@@ -55,6 +59,12 @@ def serve(site: Site):
 
         def do_GET(self):
             site.asked.append(dict(self.headers) | {"path": self.path})
+            if self.path in site.redirects:
+                self.send_response(302)
+                self.send_header("Location", site.redirects[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             content = site.files.get(self.path)
             status = site.statuses.pop(0) if site.statuses else 200 if content is not None else 404
             if status != 200:
@@ -84,7 +94,7 @@ def _answer(handler, site, content):
         return
     body = content[start or 0 :]
     handler.send_response(200 if start is None else 206)
-    handler.send_header("Content-Type", site.kind)
+    handler.send_header("Content-Type", site.kinds.get(handler.path, site.kind))
     if site.encoding:
         handler.send_header("Content-Encoding", site.encoding)
     if site.tags:
