@@ -88,7 +88,7 @@ def fetch_addresses(
     several items share is fetched once. A file that cannot be had stays absent; what the server says is gone (404, 410)
     is noted in ``images/failed.json`` and not asked for again. The column ``image`` of ``items.parquet`` then names the
     files; ids, interactions, splits and all other columns stay as they are, and the card and the manifest are those of
-    the new table.
+    the new table. Where ``prepare`` made the folder anew, another call finds the files and enters them again.
 
     Args:
         name: The name of a prepared data set, perhaps ``NAME:VARIANT``, or its folder.

@@ -104,7 +104,7 @@ class Patience:
 
     retries: int = 3
     pause: float = 1.0
-    timeout: float = 30.0
+    timeout: float = 15.0  # also how long a stop may wait for a server that says nothing
     longest: float = 600.0
     stop: Event = field(default_factory=Event)
 
