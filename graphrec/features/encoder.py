@@ -144,7 +144,7 @@ def encode_values(
     if bad and (strict or len(bad) == len(rows)):
         named = {row: f"{ids.ids([row]).tolist()[0]!r}: {reason}" for row, reason in bad.items()}
         raise UnreadableError(
-            named, advice="" if strict else f"to go on without {name!r}, leave it out of the modalities"
+            named, advice="" if strict else f"to go on without {name!r}, leave it out of features.modalities"
         )
     kept = found.present
     return FeatureTable(

@@ -13,7 +13,7 @@ from graphrec.data.content import PATH_MODALITIES
 from graphrec.data.dataset import Dataset, Vectors
 from graphrec.data.interactions import Ids
 from graphrec.features.choice import BY_ROW, LIGHT, EncoderConfig, EncodingConfig, get_encoder
-from graphrec.features.encoder import Encoder, encode_values
+from graphrec.features.encoder import Encoder, UnreadableError, encode_values
 from graphrec.features.table import FeatureTable
 from graphrec.features.template import as_texts, compose, gather, parse_template
 from graphrec.runtime import logger
@@ -33,6 +33,7 @@ class Making(NamedTuple):
     columns: tuple[str, ...]
     template: str | None = None
     by_row: bool = False
+    optional: bool = False
 
     def values(self, catalog: Catalog) -> list[Any]:
         """Returns what the encoder gets for every row of the catalogue, ``None`` where the modality is absent."""
@@ -70,7 +71,7 @@ class FeatureConfig(Config):
         Raises:
             ConfigError: If a modality, a column or an encoder is unknown.
         """
-        default = _by_column(default_encoders(dataset, dim=self.dim))
+        default = _by_column(default_encoders(dataset, dim=self.dim), optional=True)
         _check_known(self.modalities or (), {*default, *self.encoders, *dataset.modalities}, kind="modality")
         makings = default | self._makings(self.encoders, dataset.items, self.modalities)
         if self.modalities is None:
@@ -127,10 +128,10 @@ def feature_tables(
 
     Raises:
         ConfigError: If an encoder is meant for a column that the catalogue lacks.
-        UnreadableError: If a value cannot be read and ``strict`` is set, or no value of a column can be read.
+        UnreadableError: If a value cannot be read and ``strict`` is set, or none that a given encoder is meant for.
         ValueError: If vectors do not match the items, or a column to be encoded is empty.
     """
-    makings = _by_column(default_encoders(dataset) | dict(encoders or {}))
+    makings = _by_column(default_encoders(dataset), optional=True) | _by_column(encoders or {})
     return _tables(dataset.items, dataset.vectors, dataset.modalities, makings, None, strict)
 
 
@@ -167,8 +168,8 @@ def _tell_unread(dataset: Dataset, makings: Iterable[Making]) -> None:
             LOG.info("no encoder reads the column %r; name one: features.encoders.%s=hf:… or path:…", name, name)
 
 
-def _by_column(encoders: Mapping[str, Encoder]) -> dict[str, Making]:
-    return {name: Making(encoder, (name,)) for name, encoder in encoders.items()}
+def _by_column(encoders: Mapping[str, Encoder], *, optional: bool = False) -> dict[str, Making]:
+    return {name: Making(encoder, (name,), optional=optional) for name, encoder in encoders.items()}
 
 
 def _tables(
@@ -188,10 +189,15 @@ def _tables(
     _check_known(wanted, known, kind="modality")
     tables = {}
     for name in sorted(wanted & {*makings, *vectors}):
-        if name in makings:
-            tables[name] = _encode(catalog, f"{prefix}{name}", makings[name], strict)
-        else:
+        if name not in makings:
             tables[name] = FeatureTable.align(vectors[name], catalog.ids)
+            continue
+        try:
+            tables[name] = _encode(catalog, f"{prefix}{name}", makings[name], strict)
+        except UnreadableError as error:
+            if strict or not makings[name].optional or modalities is not None:
+                raise
+            LOG.warning("%s is left out: %s", name, error)
     return tables
 
 

@@ -118,12 +118,18 @@ def test_broken_pictures_become_absent_with_one_warning_naming_their_ids(picture
     assert data.items.present("image").all()
 
 
-def test_broken_pictures_raise_when_strict_or_when_none_is_left(pictures, tmp_path):
+def test_broken_pictures_raise_when_strict_or_when_an_encoder_that_was_asked_for_finds_none(pictures, tmp_path, caplog):
     gone = tmp_path / "gone.png"
     with pytest.raises(UnreadableError, match=r"gone\.png"):
         feature_tables(dataset({"image": [*pictures, gone]}), strict=True)
+    broken = dataset({"image": [gone, None, None, None], "text": TEXTS})
     with pytest.raises(UnreadableError, match=r"gone\.png"):
-        feature_tables(dataset({"image": [gone, None, None, None]}))
+        feature_tables(broken, {"image": LightImageEncoder()})
+    for config in (FeatureConfig(encoders={"image": "light"}), FeatureConfig(modalities=("image",))):
+        with pytest.raises(UnreadableError, match=r"gone\.png.*leave it out of features\.modalities"):
+            config.tables(broken)
+    assert list(feature_tables(broken)) == list(FeatureConfig().tables(broken)) == ["text"]
+    assert "image is left out: expected readable values, got 1 that cannot be read: 'a': " in caplog.text
 
 
 def test_user_vectors_are_aligned_to_the_users_under_their_own_names():
