@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -26,7 +26,8 @@ class Making(NamedTuple):
     """How a modality is made: an encoder, the columns it reads, and how they are put together.
 
     With a template, or several columns, the encoder gets one text per row; with ``by_row`` the values side by side. An
-    encoder of texts, which says so by ``kind``, gets numbers written out.
+    encoder of texts, which says so by ``kind``, gets numbers written out. A modality that nobody asked for
+    (``optional``) is left out, with a warning, where none of its values can be read.
     """
 
     encoder: Encoder
@@ -71,12 +72,13 @@ class FeatureConfig(Config):
         Raises:
             ConfigError: If a modality, a column or an encoder is unknown.
         """
-        default = _by_column(default_encoders(dataset, dim=self.dim), optional=True)
+        asked = self.strict or self.modalities is not None
+        default = _by_column(default_encoders(dataset, dim=self.dim), optional=not asked)
         _check_known(self.modalities or (), {*default, *self.encoders, *dataset.modalities}, kind="modality")
         makings = default | self._makings(self.encoders, dataset.items, self.modalities)
         if self.modalities is None:
             _tell_unread(dataset, makings.values())
-        return _tables(dataset.items, dataset.vectors, dataset.modalities, makings, self.modalities, self.strict)
+        return _tables(dataset.items, dataset.vectors, makings, self.modalities, self.strict)
 
     def user_tables(self, dataset: Dataset) -> dict[str, FeatureTable]:
         """Returns the user feature tables, given and encoded, by names such as ``user_text``.
@@ -85,8 +87,7 @@ class FeatureConfig(Config):
             ConfigError: If a column or an encoder is unknown.
         """
         makings = self._makings(self.user_encoders, dataset.people, None)
-        given = dataset.user_vectors
-        found = _tables(dataset.people, given, tuple(given), makings, None, self.strict, prefix=USER)
+        found = _tables(dataset.people, dataset.user_vectors, makings, None, self.strict, prefix=USER)
         return {f"{USER}{name}": table for name, table in found.items()}
 
     def made_of(self, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -131,8 +132,9 @@ def feature_tables(
         UnreadableError: If a value cannot be read and ``strict`` is set, or none that a given encoder is meant for.
         ValueError: If vectors do not match the items, or a column to be encoded is empty.
     """
-    makings = _by_column(default_encoders(dataset), optional=True) | _by_column(encoders or {})
-    return _tables(dataset.items, dataset.vectors, dataset.modalities, makings, None, strict)
+    _check_known(encoders or {}, dataset.items.columns, kind="catalogue column")
+    makings = _by_column(default_encoders(dataset), optional=not strict) | _by_column(encoders or {})
+    return _tables(dataset.items, dataset.vectors, makings, None, strict)
 
 
 def user_feature_tables(dataset: Dataset) -> dict[str, FeatureTable]:
@@ -175,27 +177,22 @@ def _by_column(encoders: Mapping[str, Encoder], *, optional: bool = False) -> di
 def _tables(
     catalog: Catalog,
     vectors: Mapping[str, Vectors],
-    given: Sequence[str],
     makings: Mapping[str, Making],
     modalities: tuple[str, ...] | None,
     strict: bool,
     *,
     prefix: str = "",
 ) -> dict[str, FeatureTable]:
-    known = {*makings, *given}
-    wanted = known if modalities is None else set(modalities)
-    for making in makings.values():
-        _check_known(making.columns, catalog.columns, kind="catalogue column")
-    _check_known(wanted, known, kind="modality")
+    made_or_given = {*makings, *vectors}
     tables = {}
-    for name in sorted(wanted & {*makings, *vectors}):
+    for name in sorted(made_or_given if modalities is None else made_or_given & set(modalities)):
         if name not in makings:
             tables[name] = FeatureTable.align(vectors[name], catalog.ids)
             continue
         try:
             tables[name] = _encode(catalog, f"{prefix}{name}", makings[name], strict)
         except UnreadableError as error:
-            if strict or not makings[name].optional or modalities is not None:
+            if not makings[name].optional:
                 raise
             LOG.warning("%s is left out: %s", name, error)
     return tables
