@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from graphrec.config import Config, ConfigError, resolve, unknown_name
-from graphrec.features.encoder import Encoder, Kind, Precision
+from graphrec.features.encoder import KINDS, Encoder, Kind, Precision
 from graphrec.runtime import resolve_device
 
 ENCODERS = {
@@ -21,7 +21,6 @@ ENCODERS = {
 }
 BY_ROW = frozenset(("place", "categorical", "numeric"))  # they take the values of several columns side by side
 LIGHT = {"text": "light-text", "image": "light-image"}  # what "light" means, by kind
-KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video")
 
 
 class EncodingConfig(Config):
@@ -100,7 +99,8 @@ class EncoderConfig(Config):
                 f"expected kind: {', '.join(KINDS)} beside the encoder of {modality!r}, got none; write kind: text "
                 f"under it, or {modality}.kind=text after it on the command line"
             )
-        _check_device(encoding.device)
+        if encoding.device not in ("auto", "cpu"):  # these need no torch to be checked
+            check_device(encoding.device, where="encoding")
         tower = get_tower(self.encoder, kind, options=self.options, device=encoding.device, precision=self.precision)
         return StoredEncoder(
             tower,
@@ -170,14 +170,17 @@ def _imported(spec: str) -> Any:
         raise ConfigError(f"{error}; a tower begins with one of {towers}") from error
 
 
-def _check_device(name: str) -> None:
-    if name in ("auto", "cpu"):
-        return
+def check_device(name: str, *, where: str) -> None:
+    """Checks that a device is known and there.
+
+    Raises:
+        ConfigError: If it is not; names the section of the settings.
+    """
     try:
         resolve_device(name)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"encoding.device: expected 'auto', 'cpu' or a device like 'cuda:0': {reason}") from None
+        raise ConfigError(f"{where}.device: expected 'auto', 'cpu' or a device like 'cuda:0': {reason}") from None
 
 
 def _light(kind: Kind | None, modality: str) -> str:

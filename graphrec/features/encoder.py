@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from graphrec.data.interactions import Ids
 from graphrec.features.table import FeatureTable
 
 Kind = Literal["text", "image", "audio", "video"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 

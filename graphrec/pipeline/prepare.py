@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from torch_geometric.data import HeteroData
 
-from graphrec.config import ConfigError
 from graphrec.data.dataset import Dataset, Split, concatenate
 from graphrec.data.interactions import Interactions
 from graphrec.data.sources import load_dataset
 from graphrec.evaluation.metrics import MetricAt
+from graphrec.features.choice import check_device
 from graphrec.features.table import FeatureTable
 from graphrec.features.tables import FeatureConfig
 from graphrec.graph.build import GraphConfig, build_graph, drop_incomplete
 from graphrec.pipeline.config import DataConfig, EvaluationConfig, RunConfig
 from graphrec.runs import RunFolder, save_dataset, save_graph, share_dataset, share_graph
-from graphrec.runtime import logger, resolve_device, working
+from graphrec.runtime import logger, working
 from graphrec.training.sampling import NegativeSampler
 
 log = logger(__name__)
@@ -164,7 +164,7 @@ def check(config: RunConfig, data: Dataset) -> None:
     check_cutoffs(config.evaluation, data, MetricAt.parse(config.training.metric).k)
     if config.model.is_closed_form:
         return
-    _check_device(config.training.device)
+    check_device(config.training.device, where="training")
     parts = [data.split, data.split.merged()] if config.training.refit else [data.split]
     for part in parts:
         _check_negatives(part.train, seen_items=config.training.seen_negatives)
@@ -212,14 +212,6 @@ def clock(seconds: dict[str, float], phase: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - began
-
-
-def _check_device(name: str) -> None:
-    try:
-        resolve_device(name)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"training.device: expected 'auto', 'cpu' or a device like 'cuda:0': {reason}") from None
 
 
 def _check_negatives(train: Interactions, *, seen_items: bool) -> None:

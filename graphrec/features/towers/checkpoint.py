@@ -9,7 +9,7 @@ from typing import Any
 
 from graphrec.config import ConfigError, resolve, unknown_name
 from graphrec.data.files import reading
-from graphrec.features.encoder import Kind, Precision, Tower
+from graphrec.features.encoder import KINDS, Kind, Precision, Tower
 
 TOWERS = {  # what stands before the first colon; others may add their own
     "open_clip": "graphrec.features.towers.open_clip:load",
@@ -17,7 +17,6 @@ TOWERS = {  # what stands before the first colon; others may add their own
     "timm": "graphrec.features.towers.timm:load",
     "path": "graphrec.features.towers.checkpoint:load_folder",
 }
-KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video")
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 VIDEO = "graphrec.features.towers.video:VideoTower"
 
