@@ -98,8 +98,7 @@ def build_graph(
 
     Raises:
         ConfigError: If matches are wanted and no two modalities share a space.
-        ValueError: If a modality is unknown, has fewer items than neighbours, has no vectors to impute from, or is
-            called like one of the users.
+        ValueError: If a modality is unknown, has no vectors to impute from, or is called like one of the users.
     """
     config = config or GraphConfig()
     tables = dict(feature_tables(data) if features is None else features)
@@ -233,9 +232,11 @@ def _add_modality(
         _add_flags(graph, modality, nodes.missing, policy_of(config.missing, modality))
     item_to_node = torch.stack([torch.from_numpy(rows), torch.arange(len(rows))])
     _add_edges(graph, ("item", f"has_{modality}", modality), item_to_node)
-    made = neighbors is None
-    similar = _similar(graph, modality, config.neighbors, config.metric) if made else _given(graph, modality, neighbors)
-    _add_edges(graph, (modality, "similar", modality), *similar)
+    edge_type = (modality, "similar", modality)
+    if neighbors is None:
+        _add_edges(graph, edge_type, *_similar(graph, modality, config.neighbors, config.metric))
+    else:
+        _add_edges(graph, edge_type, *_given(graph, modality, neighbors))
 
 
 def _imputed(graph: HeteroData, modality: str, table: FeatureTable, config: GraphConfig) -> Imputed:
