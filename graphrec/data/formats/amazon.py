@@ -18,7 +18,6 @@ from graphrec.data.formats.media import IMAGES, files_by_id
 from graphrec.data.interactions import Ids
 from graphrec.data.raw import RawData
 
-Catalogue = Literal["met", "all"]
 PICTURES_2023 = ("hi_res", "large", "thumb")
 PICTURES_2018 = ("imageURLHighRes", "imageURL")
 RATINGS_2018 = ("item", "user", "rating", "timestamp")
@@ -28,57 +27,57 @@ COLUMNS_2023 = ("user_id", "parent_asin", "rating", "timestamp")
 FEATURES_2014 = np.dtype([("asin", "S10"), ("vector", "<f4", 4096)])
 
 
-class Amazon2014Options(Config):
+class CategoryOptions(Config):
+    """Files of one category, whatever the year.
+
+    Args:
+        images: A folder of pictures named by product, used instead of addresses where there is one.
+        catalogue: The products that are kept: those with a review (``met``) or ``all``.
+    """
+
+    images: str = "images"
+    catalogue: Literal["met", "all"] = "met"
+
+
+class Amazon2014Options(CategoryOptions):
     """Files of one category of 2014.
 
     Args:
         reviews: JSON lines, such as ``reviews_Baby_5.json.gz``.
         meta: Product metadata, lines of Python dictionaries, such as ``meta_Baby.json.gz``; need not be there.
-        images: A folder of pictures named by product, used instead of addresses where there is one.
         features: The published vectors of the products' pictures, such as ``image_features_Baby.b``; need not be there.
-        catalogue: The products that are kept: those with a review (``met``) or ``all``.
     """
 
     kind: Literal["amazon-2014"] = "amazon-2014"
     reviews: str = "reviews_Baby_5.json.gz"
     meta: str | None = "meta_Baby.json.gz"
-    images: str = "images"
     features: str | None = "image_features_Baby.b"
-    catalogue: Catalogue = "met"
 
 
-class Amazon2018Options(Config):
+class Amazon2018Options(CategoryOptions):
     """Files of one category of 2018.
 
     Args:
         reviews: JSON lines such as ``All_Beauty_5.json.gz``, or the ratings alone, ``All_Beauty.csv``.
         meta: Product metadata, JSON lines; need not be there.
-        images: A folder of pictures named by product, used instead of addresses where there is one.
-        catalogue: The products that are kept: those with a review (``met``) or ``all``.
     """
 
     kind: Literal["amazon-2018"] = "amazon-2018"
     reviews: str = "All_Beauty_5.json.gz"
     meta: str | None = "meta_All_Beauty.json.gz"
-    images: str = "images"
-    catalogue: Catalogue = "met"
 
 
-class Amazon2023Options(Config):
+class Amazon2023Options(CategoryOptions):
     """Files of one category of 2023.
 
     Args:
         reviews: JSON lines such as ``All_Beauty.jsonl.gz``, or a table of the benchmark such as ``All_Beauty.csv.gz``.
         meta: Product metadata, JSON lines; need not be there.
-        images: A folder of pictures named by product, used instead of addresses where there is one.
-        catalogue: The products that are kept: those with a review (``met``) or ``all``.
     """
 
     kind: Literal["amazon-2023"] = "amazon-2023"
     reviews: str = "All_Beauty.jsonl.gz"
     meta: str | None = "meta_All_Beauty.jsonl.gz"
-    images: str = "images"
-    catalogue: Catalogue = "met"
 
 
 AmazonOptions = Amazon2014Options | Amazon2018Options | Amazon2023Options
