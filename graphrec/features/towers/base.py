@@ -156,6 +156,42 @@ class ModelTower(ABC):
         return torch.autocast(self.loaded.device.type, dtype=dtype)
 
 
+class TransformTower(ModelTower):
+    """An image tower whose model comes with a transform of PIL images, kept in ``loaded.parts``.
+
+    Args:
+        spec: What it was asked for as.
+        loaded: The model, its transform, and the settings of that.
+        options: Its options.
+        precision: See ``ModelTower``.
+    """
+
+    kind: Kind = "image"
+
+    def __init__(self, spec: str, loaded: Loaded, options: ImageOptions, precision: Precision) -> None:
+        super().__init__(spec, loaded, options, precision)
+        self.options = options
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """The pixels of the longer side of what the model takes."""
+
+    def read(self, value: Any) -> Tensor:
+        """Returns a picture as the model takes it ``(3, height, width)``; see ``open_picture`` for errors."""
+        return self.loaded.parts["transform"](self.options.open(value, self.side))
+
+    def stacked(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Returns pictures as one batch on the model's device ``(len(inputs), 3, height, width)``."""
+        import torch
+
+        return torch.stack(list(inputs)).to(self.loaded.device)
+
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Returns the settings of the transform."""
+        return self.loaded.settings["preprocess"]
+
+
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Returns the precision that suits a device: on a GPU, bfloat16 where it has it, else float16."""
     import torch

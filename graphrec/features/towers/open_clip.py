@@ -14,7 +14,13 @@ from pydantic import Field
 
 from graphrec.config import ConfigError
 from graphrec.features.encoder import Kind, Precision
-from graphrec.features.towers.base import ImageOptions, ModelTower, TowerOptions, check_weights_folder
+from graphrec.features.towers.base import (
+    ImageOptions,
+    ModelTower,
+    TowerOptions,
+    TransformTower,
+    check_weights_folder,
+)
 from graphrec.features.towers.loading import Loaded, checkpoint_errors, keep_loaded, plain_settings, quiet, stamp
 from graphrec.features.towers.windows import average_windows, clean_text, cut_text, window_spans
 from graphrec.runtime import resolve_device
@@ -88,39 +94,27 @@ def load(checkpoint: str, kind: Kind, options: Mapping[str, Any], device: str, p
     return OpenClipTextTower(spec, loaded, tokenizer, parsed, precision)
 
 
-class OpenClipImageTower(ModelTower):
+class OpenClipImageTower(TransformTower):
     """Encodes pictures as ``encode_image`` of the model does, after the model's own transform.
 
     Vectors have unit length unless ``normalize`` is off, so that they compare with those of its text tower.
     """
-
-    kind: Kind = "image"
-
-    def __init__(self, spec: str, loaded: Loaded, options: ImageOptions, precision: Precision) -> None:
-        super().__init__(spec, loaded, options, precision)
-        self.options = options
 
     @property
     def dim(self) -> int:
         """The length of a vector."""
         return int(self.loaded.settings["model"]["embed_dim"])
 
-    def read(self, value: Any) -> Tensor:
-        """Returns a picture as the model takes it ``(3, height, width)``; see ``open_picture`` for errors."""
+    @property
+    def side(self) -> int:
+        """The pixels of the longer side of what the model takes."""
         size = self.loaded.settings["preprocess"]["size"]
-        picture = self.options.open(value, max(size) if isinstance(size, list | tuple) else size)
-        return self.loaded.parts["transform"](picture)
+        return int(max(size) if isinstance(size, list | tuple) else size)
 
     def encode_batch(self, inputs: Sequence[Tensor]) -> Tensor:
         """Returns the vectors of pictures ``(len(inputs), dim)``."""
-        import torch
-
-        pictures = torch.stack(list(inputs)).to(self.loaded.device)
-        return self.loaded.model.encode_image(pictures, normalize=self.options.normalize is not False)  # type: ignore[operator]
-
-    def preprocessing(self) -> Mapping[str, Any]:
-        """Returns the settings of the transform."""
-        return self.loaded.settings["preprocess"]
+        encode: Any = self.loaded.model.encode_image
+        return encode(self.stacked(inputs), normalize=self.options.normalize is not False)
 
 
 class OpenClipTextTower(ModelTower):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphrec.config import ConfigError
 from graphrec.features.encoder import Kind, Precision
-from graphrec.features.towers.base import ImageOptions, ModelTower, check_weights_folder, unit_length
+from graphrec.features.towers.base import ImageOptions, ModelTower, TransformTower, check_weights_folder, unit_length
 from graphrec.features.towers.loading import Loaded, checkpoint_errors, keep_loaded, plain_settings, quiet, stamp
 from graphrec.runtime import resolve_device
 
@@ -47,35 +47,23 @@ def load(checkpoint: str, kind: Kind, options: Mapping[str, Any], device: str, p
     return TimmTower(spec, loaded, ImageOptions.parse(options, where="options"), precision)
 
 
-class TimmTower(ModelTower):
+class TimmTower(TransformTower):
     """Encodes pictures by a backbone of timm: what stands before its classifier, of any length by default."""
-
-    kind: Kind = "image"
-
-    def __init__(self, spec: str, loaded: Loaded, options: ImageOptions, precision: Precision) -> None:
-        super().__init__(spec, loaded, options, precision)
-        self.options = options
 
     @property
     def dim(self) -> int:
         """The length of a vector."""
         return int(getattr(self.loaded.model, "head_hidden_size", None) or self.loaded.model.num_features)  # type: ignore[arg-type]
 
-    def read(self, value: Any) -> Tensor:
-        """Returns a picture as the model takes it ``(3, height, width)``; see ``open_picture`` for errors."""
-        picture = self.options.open(value, max(self.loaded.settings["preprocess"]["input_size"][1:]))
-        return self.loaded.parts["transform"](picture)
+    @property
+    def side(self) -> int:
+        """The pixels of the longer side of what the model takes."""
+        return int(max(self.loaded.settings["preprocess"]["input_size"][1:]))
 
     def encode_batch(self, inputs: Sequence[Tensor]) -> Tensor:
         """Returns the vectors of pictures ``(len(inputs), dim)``."""
-        import torch
-
-        vectors: Tensor = self.loaded.model(torch.stack(list(inputs)).to(self.loaded.device))
+        vectors: Tensor = self.loaded.model(self.stacked(inputs))
         return unit_length(vectors) if self.options.normalize else vectors
-
-    def preprocessing(self) -> Mapping[str, Any]:
-        """Returns the settings of the transform."""
-        return self.loaded.settings["preprocess"]
 
 
 def _parse(checkpoint: str, spec: str) -> tuple[str, str | None]:
