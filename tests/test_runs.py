@@ -14,6 +14,7 @@ from torch_geometric.data import HeteroData
 import graphrec
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split
+from graphrec.data.files import write_bytes, write_json
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.graph.build import build_graph
@@ -29,7 +30,7 @@ from graphrec.runs import (
     share_graph,
 )
 from graphrec.runs.environment import environment, git_revision
-from graphrec.runs.files import read_json, share, write_bytes, write_json
+from graphrec.runs.files import read_json, share
 from graphrec.runs.ids import decode, encode, from_table, to_table
 from graphrec.testing import block_data
 

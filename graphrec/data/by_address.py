@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from graphrec.config import ConfigError, dump_yaml, load_yaml, unknown_name
 from graphrec.data.cards import CARD_FILE, DatasetCard, file_hash, find_card, load_card
-from graphrec.data.files import reading, require_file
+from graphrec.data.files import reading, require_file, write_json, write_text
 from graphrec.data.media_download import MEDIA, MediaError, Medium, Patience, fetch_medium, name_for
 from graphrec.data.prepare import LOCK, MANIFEST
 from graphrec.data.prepared import ITEMS
@@ -195,7 +195,7 @@ class _Work:
 
     def _save(self) -> None:
         if self.gone:
-            _write_whole(self.folder / FAILED, _json(self.gone))
+            write_json(self.folder / FAILED, self.gone)
         else:
             (self.folder / FAILED).unlink(missing_ok=True)
 
@@ -293,16 +293,6 @@ def _read_gone(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def _copy_whole(source: Path, path: Path) -> None:
     partial = path.with_name(f".{path.name}.part")
     shutil.copyfile(source, partial)
@@ -347,8 +337,8 @@ def _enter(folder: Path, column: str, table: pa.Table, summary: Fetched) -> None
     manifest = _manifest(folder)
     about = {"addressed": summary.addressed, "present": summary.present}
     manifest[FETCHED] = manifest.get(FETCHED, {}) | {ITEMS: file_hash(partial), column: about}
-    _write_whole(folder / MANIFEST, _json(manifest))
+    write_json(folder / MANIFEST, manifest)
     partial.replace(folder / ITEMS)
     card = load_yaml(folder / CARD_FILE)
     card["files"] |= {name: file_hash(folder / name) for name in (ITEMS, MANIFEST)}
-    _write_whole(folder / CARD_FILE, dump_yaml(card))
+    write_text(folder / CARD_FILE, dump_yaml(card))

@@ -14,6 +14,7 @@ from pathlib import Path
 from graphrec.data.archive import require_whole, unpack, unpacked
 from graphrec.data.cards import UNVERIFIED, DatasetCard, Download
 from graphrec.data.download import check_hash, download
+from graphrec.data.files import write_json
 from graphrec.runtime import logger
 
 log = logger(__name__)
@@ -114,7 +115,7 @@ def _collect(card: DatasetCard, raw: Path, source: Path | None, optional: bool) 
         if found is not None:
             files.append(found)
             pins[entry.file] = found.sha256
-            _write_pins(raw, pins)
+            write_json(raw / PINS, pins)
     folder = gathering.folder()
     return RawFiles(folder, tuple(files), top=folder)
 
@@ -259,9 +260,3 @@ def _read_pins(raw: Path) -> dict[str, str]:
         return {str(name): str(digest) for name, digest in json.loads(path.read_text(encoding="utf-8")).items()}
     except (ValueError, AttributeError) as error:
         raise ValueError(f"cannot read {path}: {error}; remove it to pin the files as they are now") from None
-
-
-def _write_pins(raw: Path, pins: dict[str, str]) -> None:
-    partial = raw / f".{PINS}"
-    partial.write_text(json.dumps(pins, indent=1) + "\n", encoding="utf-8")
-    partial.replace(raw / PINS)

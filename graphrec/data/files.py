@@ -1,11 +1,14 @@
-"""Files as they lie in a folder: tables, arrays and graphs, each with an error that says what was expected."""
+"""Files as they lie in a folder: read with an error that says what was expected, and written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import html
+import json
+import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -174,3 +177,34 @@ def join_texts(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     texts = frame[list(columns)].fillna("").astype(str).to_numpy(dtype=object)
     parts = ([html.unescape(text).strip() for text in row] for row in texts)
     return pd.Series(["\n".join(filter(None, row)) for row in parts], index=frame.index, dtype=object)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically; after a full disk or an interruption the previous content is still there.
+
+    Raises:
+        OSError: If the file cannot be written; nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        message = f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
+        raise OSError(error.errno, message) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON file atomically."""
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")

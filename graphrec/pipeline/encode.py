@@ -14,9 +14,9 @@ import numpy as np
 
 from graphrec.config import ConfigError
 from graphrec.data.dataset import Dataset
+from graphrec.data.files import write_bytes
 from graphrec.features.table import FeatureTable
 from graphrec.features.tables import USER, FeatureConfig
-from graphrec.runs.files import write_bytes
 from graphrec.runtime import logger
 
 log = logger(__name__)

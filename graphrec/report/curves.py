@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from graphrec.data.files import write_bytes
 from graphrec.runs import RunFolder
-from graphrec.runs.files import write_bytes
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")  # Okabe and Ito
 NOT_LOSS = ("epoch", "seconds")

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from graphrec.data.files import write_bytes
 from graphrec.features.pictures import open_picture
 from graphrec.pipeline import Run
-from graphrec.runs.files import write_bytes
 
 TILE, GAP, MARGIN, TEXT = 96, 12, 18, 60  # pixels: picture, space between, page border, height of the words below
 HEAD, ROW_HEAD, BLOCK_GAP = 58, 26, 30  # title, words above a row, space between liked and recommended

@@ -1,8 +1,9 @@
 """The run folder: what pipeline, serving and report share."""
 
+from graphrec.data.files import write_text
 from graphrec.runs.dataset import load_dataset, save_dataset, share_dataset
 from graphrec.runs.environment import FORMAT, environment, peak_memory
-from graphrec.runs.files import RunFolderError, write_text
+from graphrec.runs.files import RunFolderError
 from graphrec.runs.folder import ORACLE, RunFolder, find_runs, now, open_run
 from graphrec.runs.graph import load_graph, save_graph, share_graph
 

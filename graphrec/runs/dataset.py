@@ -11,8 +11,9 @@ import pandas as pd
 
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Split
+from graphrec.data.files import write_json
 from graphrec.data.interactions import Ids, Interactions
-from graphrec.runs.files import RunFolderError, read_json, read_parquet, share, write_json, write_parquet
+from graphrec.runs.files import RunFolderError, read_json, read_parquet, share, write_parquet
 from graphrec.runs.ids import from_table, to_table
 from graphrec.runtime import logger
 

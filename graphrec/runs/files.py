@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,43 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphrec.data.files import write_bytes, write_text
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class RunFolderError(ValueError):
     """A folder that holds no run, a damaged one, or one of another version."""
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically; after a full disk or an interruption the previous content is still there.
-
-    Raises:
-        OSError: If the file cannot be written; nothing is left behind.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        message = f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
-        raise OSError(error.errno, message) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically, as UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file atomically."""
-    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 import graphrec
 from graphrec.config import dump_yaml, load_yaml
+from graphrec.data.files import write_bytes, write_json, write_text
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.runs.environment import FORMAT, environment
 from graphrec.runs.files import (
@@ -36,11 +37,8 @@ from graphrec.runs.files import (
     read_json,
     read_lines,
     read_parquet,
-    write_bytes,
-    write_json,
     write_lines,
     write_parquet,
-    write_text,
 )
 from graphrec.runs.ids import Coded, decode, encode
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from graphrec.runs.files import RunFolderError, read_json, share, write_bytes, write_json
+from graphrec.data.files import write_bytes, write_json
+from graphrec.runs.files import RunFolderError, read_json, share
 
 TENSORS, TYPES = "graph.safetensors", "graph.json"
 REVERSE = "rev_"
