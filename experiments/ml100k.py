@@ -1,6 +1,7 @@
 """From raw files to recommendations: MovieLens 100K with overviews, posters and who the users are.
 
     python experiments/ml100k.py --out runs/ml-100k
+    python experiments/ml100k.py --choose     # validation scores of the settings that were compared; no test scores
 
 Encodes 1,663 posters and the overviews, builds the graph, trains every model of ``configs/ml-100k.yaml`` and writes its
 table and a contact sheet of posters for five users; then the flagship with other image towers. MiniLM comes from the
@@ -16,12 +17,34 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.config import load_yaml, merge
-from graphrec.data import load_dataset
-from graphrec.pipeline import benchmark, load
+from graphrec.data import Dataset, load_dataset
+from graphrec.features.tables import FeatureConfig
+from graphrec.graph.build import GraphConfig
+from graphrec.pipeline import RunConfig, benchmark, load
+from graphrec.pipeline.prepare import prepare
+from graphrec.pipeline.train import execute
 from graphrec.report import contact_sheet, report, typical_users
 
 CONFIG = Path(__file__).parent.parent / "configs" / "ml-100k.yaml"
 FLAGSHIP = "hetero-lightgcn"
+SOFTMAX = {"objective": {"loss": "softmax", "temperature": 0.5}}  # over 256 shared negatives, as in the config
+BPR = {"objective": {"loss": "bpr"}}  # over one negative
+CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
+    *(("ease", {"regularization": value}) for value in (100, 300, 1000)),
+    *(
+        ("collective-ease", {"content_weight": weight, "center": center})
+        for weight in (3, 10, 30, 100)
+        for center in (False, True)
+    ),
+    *(("lightgcn", BPR | {"l2": value}) for value in (1e-4, 1e-3, 1e-2)),
+    ("lightgcn", SOFTMAX | {"l2": 1e-2}),
+    *(("freedom", BPR | {"l2": value}) for value in (1e-4, 1e-3)),
+    ("freedom", SOFTMAX | {"l2": 1e-2}),
+    *((FLAGSHIP, BPR | {"l2": value}) for value in (1e-4, 1e-3, 3e-3)),
+    *((FLAGSHIP, SOFTMAX | {"l2": value}) for value in (1e-3, 1e-2)),
+    (FLAGSHIP, BPR | {"l2": 1e-2}),
+    (FLAGSHIP, BPR | {"l2": 1e-2, "user_relations": None}),
+)
 CLIP = {
     "embed_dim": 256,
     "vision_cfg": {"image_size": 64, "layers": 4, "width": 256, "head_width": 64, "patch_size": 8},
@@ -65,12 +88,30 @@ def settings(image: dict[str, Any] | str | None) -> dict[str, Any]:
     return values
 
 
+def choose(data: Dataset) -> None:
+    """Prints validation scores of every choice, seed 0; the test set stays unseen."""
+    values = settings("light")
+    graph = GraphConfig.parse(values["graph"] | {"user_neighbors": 10})
+    place = prepare(data, FeatureConfig.parse(values["features"]), graph)
+    for label, changes in CHOICES:
+        bpr = changes.get("objective") == BPR["objective"]
+        training = values["training"] | ({"negatives": 1, "shared_negatives": False} if bpr else {})
+        model = merge(values["models"][label]["model"], changes)
+        run = execute(RunConfig.parse({"label": label, "model": model, "training": training}), place, None)
+        found = run.record.valid.mean()
+        print(f"{label:16} {changes}  Recall@20 {found['Recall@20']:.4f}  NDCG@20 {found['NDCG@20']:.4f}", flush=True)
+
+
 def main() -> None:
     """Runs the benchmark, and the flagship with every image tower."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/ml-100k"))
-    out = parser.parse_args().out.resolve()
-    data = load_dataset("ml-100k")
+    parser.add_argument("--choose", action="store_true", help="only compare settings on validation")
+    arguments = parser.parse_args()
+    out, data = arguments.out.resolve(), load_dataset("ml-100k")
+    if arguments.choose:
+        choose(data)
+        return
     whole = settings("light")
     runs = benchmark(whole, out / "light", data=data)
     print(report(runs, reference=whole["reference"]).to_markdown())
