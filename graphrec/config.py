@@ -30,12 +30,35 @@ class Search:
         high: Upper bound of a numeric range.
         log: Whether the range is searched on a logarithmic scale.
         choices: The values of a categorical range, instead of ``low`` and ``high``.
+
+    Raises:
+        ConfigError: If the range is empty, half open, both kinds at once, or logarithmic from 0 or below.
     """
 
     low: float | None = None
     high: float | None = None
     log: bool = False
     choices: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or not self.choices:
+                raise ConfigError(f"expected choices alone, at least one, got {self}")
+        elif self.low is None or self.high is None or not self.low <= self.high:
+            raise ConfigError(f"expected choices, or low <= high, got {self}; a range must hold a value")
+        elif self.log and self.low <= 0:
+            raise ConfigError(f"expected low > 0 for a logarithmic range, got {self}")
+
+    def holds(self, value: Any) -> bool:
+        """Returns whether a value lies in the range.
+
+        >>> Search(1e-4, 1e-1, log=True).holds(0.0), Search(choices=(64, 128)).holds(64)
+        (False, True)
+        """
+        if self.choices is not None:
+            return value in self.choices
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and cast(float, self.low) <= value <= cast(float, self.high)
 
 
 class Config(BaseModel):
@@ -84,13 +107,16 @@ class Config(BaseModel):
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:
-        """Returns the ``Search`` range of every field that declares one."""
-        return {
-            name: entry
-            for name, field in cls.model_fields.items()
-            for entry in field.metadata
-            if isinstance(entry, Search)
-        }
+        """Returns the ``Search`` range of every field that declares one, those of nested configs by dotted path."""
+        space: dict[str, Search] = {}
+        for name, field in cls.model_fields.items():
+            declared = [entry for entry in field.metadata if isinstance(entry, Search)]
+            if declared:
+                space[name] = declared[-1]
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+                nested = field.annotation.search_space()
+                space |= {f"{name}.{path}": search for path, search in nested.items()}
+        return space
 
 
 def unknown_name(name: str, known: Iterable[str], *, kind: str) -> str:

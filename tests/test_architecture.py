@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.config import load_yaml, resolve
+from graphrec.config import apply_overrides, load_yaml, resolve
 from graphrec.data import splits
 from graphrec.data.cards import load_card
 from graphrec.evaluation import metrics
@@ -187,7 +187,10 @@ def test_every_config_has_search_ranges_within_its_bounds(name):
     config = get_model(name).config_class
     for field, search in config.search_space().items():
         for value in search.choices or (search.low, search.high):
-            assert getattr(config.parse({field: value}), field) == value
+            found = config.parse(apply_overrides({}, [f"{field}={value}"]))
+            for name in field.split("."):
+                found = getattr(found, name)
+            assert found == value
 
 
 @pytest.mark.parametrize("name", defined_in(losses, inspect.isfunction))

@@ -63,8 +63,9 @@ def test_defaults_are_validated():
         Wrong.parse()
 
 
-def test_search_space_stands_at_the_field():
-    assert Outer.search_space() == {"num_layers": Search(choices=(1, 2, 3))}
+def test_search_space_stands_at_the_field_and_reaches_nested_configs():
+    rate = Search(1e-4, 1e-1, log=True)
+    assert Outer.search_space() == {"num_layers": Search(choices=(1, 2, 3)), "inner.rate": rate}
     assert Inner.search_space() == {"rate": Search(1e-4, 1e-1, log=True)}
 
 
@@ -127,3 +128,19 @@ def test_a_malformed_override_is_named(override):
 
 def test_a_name_where_there_are_none_is_answered_so():
     assert unknown_name("text", [], kind="column") == "unknown column 'text'. Known: none at all"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"low": 1.0},
+        {"low": 2, "high": 1},
+        {"low": 0, "high": 1, "log": True},
+        {"choices": ()},
+        {"low": 1, "choices": (1,)},
+    ],
+)
+def test_an_empty_search_range_is_an_error(values):
+    with pytest.raises(ConfigError, match="expected"):
+        Search(**values)

@@ -39,6 +39,7 @@ def test_run_leaves_a_complete_folder(data, tmp_path):
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
         "config.yaml", "environment.json", "data.json", "metrics.json", "users-valid.parquet", "users-test.parquet",
+        "lists-valid.parquet", "lists-test.parquet",
         "history.jsonl", "tensorboard", "model.safetensors", "dataset", "graph.safetensors", "graph.json",
         "evaluations.jsonl",
     }  # fmt: skip

@@ -27,6 +27,7 @@ from graphrec.runs import (
     open_run,
     save_dataset,
     save_graph,
+    scan_runs,
     share_graph,
 )
 from graphrec.runs.environment import environment, git_revision
@@ -309,3 +310,28 @@ def test_git_revision_is_none_outside_a_checkout(tmp_path):
 def test_no_pickle_is_written(folder):
     folder.write_weights({"w": torch.ones(1)}, {})
     assert not [path for path in folder.path.rglob("*") if path.suffix in {".pt", ".pth", ".pkl", ".npy"}]
+
+
+def test_a_damaged_run_does_not_hide_the_good_ones(tmp_path):
+    for name in ("good", "bad", "begun"):
+        RunFolder(tmp_path / name).begin({"model": {"name": "ease"}}, {"name": "d", "identity": "i"})
+    for name in ("good", "bad"):
+        RunFolder(tmp_path / name).write_metrics({"label": name})
+    (tmp_path / "bad" / "data.json").write_text("{")
+    runs, problems = scan_runs(tmp_path)
+    assert [run.path.name for run in runs] == ["good"]
+    assert list(problems) == [tmp_path / "bad"]
+    assert "data.json" in problems[tmp_path / "bad"]
+    (tmp_path / "good" / "environment.json").unlink()
+    with pytest.raises(RunFolderError, match=r"found none.*data\.json"):
+        scan_runs(tmp_path)
+
+
+def test_lists_come_back_in_the_order_of_the_users(tmp_path):
+    lists = np.array([[2, 0, -1], [1, 2, 0]], np.int32)
+    frame = pd.DataFrame({"Recall@3": [0.0, 1.0]}, index=pd.Index([1, 0], name="user"))
+    place = RunFolder(tmp_path)
+    place.write_users("test", Evaluation(frame, Ids(["a", "b"], name="user"), lists))
+    assert place.users("test").index.tolist() == ["b", "a"]
+    assert place.has_lists("test")
+    np.testing.assert_array_equal(place.lists("test"), lists)

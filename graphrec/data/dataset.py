@@ -137,6 +137,10 @@ class Dataset:
             digest.update(pd.util.hash_array(values.to_numpy(dtype=object)).tobytes())
         return digest.hexdigest()[:16]
 
+    def without_test(self) -> Dataset:
+        """Returns the data set with an empty test split, and without the truth of synthetic data: what a tuner sees."""
+        return replace(self, test=self.test.take(np.zeros(0, np.int64)), truth=None)
+
     def drop_unseen(self) -> Dataset:
         """Drops valid and test interactions whose user or item never occurs in training, and says so in ``notes``.
 

@@ -60,10 +60,12 @@ class Evaluation:
         frame: A column per metric such as ``Recall@20``; the index ``user`` holds the rows of the users that have
             held-out items, ascending.
         users: The ids behind the user rows.
+        lists: The item rows ranked for each of these users, best first ``(len(frame), max_k)``; -1 for none left.
     """
 
     frame: pd.DataFrame = field(repr=False)
     users: Ids
+    lists: NDArray[np.int32] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -191,7 +193,7 @@ def evaluate(
     blocks = _ranked(scorer, users, max(ks), masks, None, block_size, progress)
     items = torch.cat([top.items.to(torch.int32) for _, top in blocks])
     values = _values(wanted, items, _Pairs(held_out, rows), torch.from_numpy(relevant[rows]))
-    return Evaluation(pd.DataFrame(values, index=pd.Index(rows, name="user")), truth.users)
+    return Evaluation(pd.DataFrame(values, index=pd.Index(rows, name="user")), truth.users, items.cpu().numpy())
 
 
 def mean_by_degree(

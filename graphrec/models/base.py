@@ -65,6 +65,8 @@ class Recommender(nn.Module):
     """
 
     config_class: ClassVar[type[ModelConfig]] = ModelConfig
+    results_version: ClassVar[int] = 1
+    """Raised by hand when a change of the code changes the numbers: finished runs of older versions are then redone."""
 
     def __init__(self, graph: HeteroData, config: ModelConfig) -> None:
         super().__init__()
@@ -86,6 +88,20 @@ class Recommender(nn.Module):
         """Returns the scores of all items ``(len(users), num_items)``, for user rows ``(len(users),)``."""
         embeddings = self.embed()
         return embeddings.user[users] @ embeddings.item.T
+
+    def parts(self) -> dict[str, Embeddings]:
+        """Returns embeddings by relation whose inner products add up to the score: what each brings to it.
+
+        Users and items of a part have the shapes of ``embed()``. By default there is one part, ``behavior``.
+
+        Raises:
+            NoEmbeddings: If the model scores without embeddings.
+        """
+        return {"behavior": self.embed()}
+
+    def diagnostics(self) -> dict[str, float]:
+        """Returns what is worth watching while training, by names such as ``coupling/text``; nothing by default."""
+        return {}
 
     def refresh(self, epoch: int) -> None:
         """Called before every epoch, counted from 0; must depend on its seed and ``epoch`` alone."""

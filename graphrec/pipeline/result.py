@@ -310,7 +310,8 @@ def _stored(place: RunFolder, part: str, data: Dataset) -> Evaluation | None:
         return None
     frame = place.users(part)
     users = data.split.users
-    return Evaluation(frame.set_axis(pd.Index(users.rows(frame.index), name="user")), users)
+    lists = place.lists(part) if place.has_lists(part) else None
+    return Evaluation(frame.set_axis(pd.Index(users.rows(frame.index), name="user")), users, lists)
 
 
 def _training(place: RunFolder, metrics: Mapping[str, Any]) -> TrainingResult | None:

@@ -5,6 +5,7 @@ environment.json     format, versions, machine, git revision
 data.json            name, fingerprints, statistics and notes of the data set
 metrics.json         means of valid and test, epochs, seconds, memory; written last
 users-<part>.parquet the metrics of every user, by external id
+lists-<part>.parquet the items ranked for each of them, as rows of dataset/
 history.jsonl        one line per epoch; tensorboard/ holds the same
 evaluations.jsonl    one line for every time the test set was scored
 model.safetensors    weights; closed_form.json instead for models that are solved anew on load
@@ -23,7 +24,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 import graphrec
@@ -175,6 +178,9 @@ class RunFolder:
         coded = encode(frame.index.tolist())
         columns = {"user": coded.values} | {str(name): frame[name].to_numpy() for name in frame.columns}
         write_parquet(self._users(part), pa.table(columns).replace_schema_metadata({"kind": coded.kind}))
+        if evaluation.lists is not None:
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(evaluation.lists.ravel()), evaluation.lists.shape[1])
+            write_parquet(self._lists(part), pa.table({"items": lists}))
 
     def users(self, part: str) -> pd.DataFrame:
         """Returns the metrics of every user of ``"valid"`` or ``"test"``, indexed by external id.
@@ -186,6 +192,22 @@ class RunFolder:
         kind = table.schema.metadata[b"kind"].decode()
         users = decode(Coded(kind, table.column("user").to_pylist()))
         return table.drop_columns("user").to_pandas().set_axis(pd.Index(users, name="user", tupleize_cols=False))
+
+    def lists(self, part: str) -> NDArray[np.int32]:
+        """Returns the item rows ranked for every user of ``"valid"`` or ``"test"``, in the order of ``users(part)``.
+
+        Returns:
+            Item rows ``(num_users, max_k)``, best first, -1 where nothing eligible was left.
+
+        Raises:
+            RunFolderError: If that part was never scored, or by a version that kept no lists.
+        """
+        column = read_parquet(self._lists(part)).column("items").combine_chunks()
+        return np.asarray(column.flatten().to_numpy().reshape(len(column), -1), dtype=np.int32)
+
+    def has_lists(self, part: str) -> bool:
+        """Returns whether the items ranked for every user of that part were written."""
+        return self._lists(part).is_file()
 
     def has_users(self, part: str) -> bool:
         """Returns whether the metrics of every user of that part were written."""
@@ -240,6 +262,9 @@ class RunFolder:
     def _users(self, part: str) -> Path:
         return self.path / f"users-{part}.parquet"
 
+    def _lists(self, part: str) -> Path:
+        return self.path / f"lists-{part}.parquet"
+
     def _check_version(self) -> None:
         if not self.exists():
             raise RunFolderError(f"expected a run folder, got {str(self.path)!r} without {ENVIRONMENT}")
@@ -273,6 +298,33 @@ def find_runs(folder: str | Path) -> list[RunFolder]:
     if not paths:
         raise RunFolderError(f"expected finished runs in {str(folder)!r}, found none")
     return [open_run(path) for path in paths]
+
+
+def scan_runs(folder: str | Path) -> tuple[list[RunFolder], dict[Path, str]]:
+    """Returns the finished runs in a folder and below, and what is wrong with the folders that cannot be read.
+
+    A run that is still under way, or was left unfinished, is no problem and is left out.
+
+    Returns:
+        The runs sorted by path, and a reason by the path of every damaged folder.
+
+    Raises:
+        RunFolderError: If there is no readable run at all.
+    """
+    found, problems = [], {}
+    for path in sorted({path.parent for name in (METRICS, ENVIRONMENT) for path in Path(folder).rglob(name)}):
+        run = RunFolder(path.resolve())
+        try:
+            if run.is_complete() or not run.exists():
+                run.check()
+                run.metrics(), run.data(), run.config()
+                found.append(run)
+        except RunFolderError as error:
+            problems[path] = str(error)
+    if not found:
+        reasons = "".join(f"; {reason}" for reason in problems.values())
+        raise RunFolderError(f"expected finished runs in {str(folder)!r}, found none{reasons}")
+    return found, problems
 
 
 def now() -> str:
