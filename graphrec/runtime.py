@@ -126,6 +126,26 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def share_machine(place: int, jobs: int) -> None:
+    """Gives one of several processes its share of the machine: some of the cores, and one of the GPUs in turn.
+
+    Called before CUDA is used in the process.
+
+    Args:
+        place: The number of this process, from 0.
+        jobs: How many processes there are.
+    """
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = (
+        list(range(torch.cuda.device_count())) if visible is None else [part for part in visible.split(",") if part]
+    )
+    if len(devices) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(devices[place % len(devices)])
+
+
 def track(items: Iterable[T], description: str, *, total: int | None = None, delay: float = 2.0) -> Iterator[T]:
     """Yields the items, showing a progress bar once ``delay`` seconds have passed, on a terminal only."""
     if not sys.stderr.isatty() or rank() != 0:

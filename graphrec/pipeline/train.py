@@ -106,8 +106,22 @@ def fit(
     return execute(settings, prepare(data, settings.features, settings.graph), folder)
 
 
-def execute(config: RunConfig, prepared: Prepared, folder: str | Path | None, *, resume: bool = False) -> Run:
+def execute(
+    config: RunConfig,
+    prepared: Prepared,
+    folder: str | Path | None,
+    *,
+    resume: bool = False,
+    tracker: Tracker | None = None,
+) -> Run:
     """Trains on prepared data and writes the run folder; the test set is not scored yet.
+
+    Args:
+        config: The settings.
+        prepared: Data and graph.
+        folder: Where everything is written; nothing is by default.
+        resume: Whether to go on with what the folder holds.
+        tracker: Receives the values of every epoch, beside the folder's own files; what it raises ends the training.
 
     Raises:
         RunFolderError: If the folder holds another run, or one that is finished and not to be resumed.
@@ -116,7 +130,7 @@ def execute(config: RunConfig, prepared: Prepared, folder: str | Path | None, *,
     if place is not None and _is_done(place, config, prepared, resume):
         return load(place.path)
     seconds = dict(prepared.seconds)
-    stage = Stage(config, prepared, place, seconds)
+    stage = Stage(config, prepared, place, seconds, tracker)
     if place is not None and rank() == 0:
         stage.begin(resume)
     model, result = stage.train(refit=False, resume=resume)
@@ -143,12 +157,14 @@ class Stage:
         prepared: Data and graph.
         folder: The run folder, if any.
         seconds: Receives how long each phase took.
+        tracker: Receives the values of every epoch.
     """
 
     config: RunConfig
     prepared: Prepared
     folder: RunFolder | None
     seconds: dict[str, float]
+    tracker: Tracker | None = None
 
     def begin(self, resume: bool) -> None:
         """Writes what is known before training, once nothing in the folder or the ids stands against it.
@@ -211,9 +227,10 @@ class Stage:
         return training.model_copy(update={"max_epochs": epochs, "schedule": schedule})
 
     def _tracker(self) -> Tracker | None:
+        own = [] if self.tracker is None else [self.tracker]
         if self.folder is None or rank() != 0:
-            return None
-        return Trackers([JsonLines(self.folder.path / "history.jsonl"), TensorBoard(self.folder.tensorboard)])
+            return Trackers(own) if own else None
+        return Trackers([JsonLines(self.folder.path / "history.jsonl"), TensorBoard(self.folder.tensorboard), *own])
 
     def _check_checkpoints(self, folder: Path) -> None:
         for phase in ("training", "refit"):
