@@ -113,14 +113,14 @@ def main() -> None:
         choose(data)
         return
     whole = settings("light")
-    runs = benchmark(whole, out / "light", data=data)
+    runs = benchmark(whole, out / "light", data=data).runs
     print(report(runs, reference=whole["reference"]).to_markdown())
     run = load(out / "light" / FLAGSHIP / "seed-0")
     print("wrote", contact_sheet(run, typical_users(run, 5), out / "posters.png"))
     for name, image in (("no-image", None), ("random-open-clip", random_clip(out / "random-clip"))):
         values = settings(image)
         values["models"] = {name: values["models"][name] for name in (FLAGSHIP, "ease")}
-        runs = benchmark(values, out / name, data=data)
+        runs = benchmark(values, out / name, data=data).runs
         print(f"\nimages: {name}\n" + report(runs, reference="ease").to_markdown())
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 
 import graphrec
 from graphrec.config import dump_yaml
 from graphrec.data.dataset import Split
 from graphrec.evaluation.ranking import evaluate
-from graphrec.pipeline import benchmark, load, run
+from graphrec.models.mf import MF
+from graphrec.pipeline import benchmark, cells, load, run
 from graphrec.pipeline.config import DataConfig
-from graphrec.pipeline.prepare import identity, load_data
+from graphrec.pipeline.prepare import identity, load_data, prepare
 from graphrec.runs import RunFolderError, peak_memory
 from graphrec.testing import block_data
 from graphrec.training.trainer import Trainer
@@ -42,7 +45,7 @@ MODELS = {
 
 def test_benchmark_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
     config = SMALL | {"seeds": [0, 1], "models": MODELS, "reference": "gcn"}
-    places = benchmark(config, tmp_path, data=data)
+    places = benchmark(config, tmp_path, data=data).runs
     names = [str(place.path.relative_to(tmp_path.resolve())) for place in places]
     assert names == ["ease/seed-0", "mf/seed-0", "mf/seed-1", "gcn/seed-0", "gcn/seed-1"]
     scores = [place.metrics()["test"] for place in places]
@@ -51,14 +54,14 @@ def test_benchmark_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
     calls = []
     original = Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda *a, **k: calls.append(1) or original(*a, **k))
-    again = benchmark(config, tmp_path, data=data)
+    again = benchmark(config, tmp_path, data=data).runs
     assert len(calls) == 1
     assert [place.metrics()["test"] for place in again] == scores
     assert all(len(place.evaluations()) == 1 for place in again[:-1])
 
 
 def test_benchmark_equals_single_runs_and_shares_files(data, tmp_path):
-    places = benchmark(SMALL | {"seeds": [1], "models": MODELS}, tmp_path, data=data)
+    places = benchmark(SMALL | {"seeds": [1], "models": MODELS}, tmp_path, data=data).runs
     alone = run(settings(seed=1, training={"max_epochs": 2}), data=data)
     assert places[2].metrics()["test"] == alone.evaluate().mean()
     inodes = {(place.path / "graph.safetensors").stat().st_ino for place in places}
@@ -76,7 +79,7 @@ def test_benchmark_refuses_a_folder_with_other_settings(data, tmp_path):
 def test_benchmark_adds_the_oracle_where_the_truth_is_known(tmp_path):
     data = graphrec.generate(400, folder=tmp_path / "pictures")
     models = {"popularity": {"model": {"name": "popularity"}}}
-    places = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path / "out", data=data)
+    places = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path / "out", data=data).runs
     expected = evaluate(
         Truth(data.truth), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
     ).mean()
@@ -121,3 +124,79 @@ def test_identity_knows_valid_and_test(data):
 def test_peak_memory_is_plausible():
     found = peak_memory()
     assert found is None or 50 < found < 1_000_000
+
+
+CELLS = {
+    "mf": {"model": {"name": "mf"}},
+    "bad": {"model": {"name": "freedom", "weights": {"smell": 1.0}}},
+    "diverges": {"model": {"name": "lightgcn"}, "training": {"learning_rate": 1e30}},
+    "ease": {"model": {"name": "ease"}},
+}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failed_cell_is_reported_and_does_not_stop_the_rest(jobs, data, tmp_path, caplog):
+    (tmp_path / "ease" / "seed-0").mkdir(parents=True)
+    (tmp_path / "ease" / "seed-0" / "thesis.txt").write_text("mine")
+    config = SMALL | {"seeds": [0, 1], "models": CELLS}
+    found = benchmark(config, tmp_path, data=data, jobs=jobs)
+    names = [str(place.path.relative_to(tmp_path.resolve())) for place in found.runs]
+    assert names == ["mf/seed-0", "mf/seed-1"]
+    reasons = {(failure.label, failure.seed): failure.reason for failure in found.failures}
+    assert sorted(reasons) == [("bad", 0), ("bad", 1), ("diverges", 0), ("diverges", 1), ("ease", 0)]
+    assert "unknown modality 'smell'" in reasons["bad", 1]
+    assert "with other files" in reasons["ease", 0]
+    assert "became" in reasons["diverges", 0]
+    written = json.loads((tmp_path / "failures.json").read_text())["failures"]
+    assert [(entry["label"], entry["seed"]) for entry in written] == [(one.label, one.seed) for one in found.failures]
+    assert "diverges, seed 0 failed" in caplog.text
+    benchmark(config | {"models": {"mf": CELLS["mf"]}}, tmp_path, data=data)
+    assert not (tmp_path / "failures.json").exists()
+
+
+def test_several_jobs_find_what_one_finds(data, tmp_path):
+    config = SMALL | {"seeds": [0, 1], "models": MODELS}
+    one, two = (benchmark(config, tmp_path / str(jobs), data=data, jobs=jobs).runs for jobs in (1, 2))
+    assert [place.metrics()["test"] for place in one] == [place.metrics()["test"] for place in two]
+
+
+def test_models_share_a_graph_and_may_have_their_own(data, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        cells, "prepare", lambda *arguments: built.append(arguments[2].neighbors) or prepare(*arguments)
+    )
+    models = {
+        "a": {"model": {"name": "freedom"}},
+        "b": {"model": {"name": "hetero-lightgcn"}},
+        "c": {"model": {"name": "freedom"}, "graph": {"neighbors": 2}},
+    }
+    places = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data).runs
+    assert built == [4, 2]
+    assert places[0].metrics()["test"] != places[2].metrics()["test"]
+
+
+def test_a_benchmark_for_choices_leaves_the_test_set_alone(data, tmp_path):
+    config = SMALL | {"seeds": [0], "models": {"ease": MODELS["ease"], "mf": MODELS["mf"]}}
+    places = benchmark(config, tmp_path, data=data, score_test=False).runs
+    assert [place.metrics()["test"] for place in places] == [None, None]
+    assert all(place.metrics()["valid"]["Recall@5"] > 0 for place in places)
+    assert not any(place.evaluations() for place in places)
+    again = benchmark(config, tmp_path, data=data).runs
+    assert all(len(place.evaluations()) == 1 for place in again)
+
+
+def test_a_newer_results_version_is_another_run(data, tmp_path, monkeypatch):
+    config = SMALL | {"seeds": [0], "models": {"mf": MODELS["mf"]}}
+    benchmark(config, tmp_path, data=data)
+    monkeypatch.setattr(MF, "results_version", 2)
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        benchmark(config, tmp_path, data=data)
+
+
+def test_two_processes_do_not_run_the_same_cell(data, tmp_path):
+    config = SMALL | {"seeds": [0, 1], "models": {"mf": MODELS["mf"]}}
+    (tmp_path / ".locks").mkdir()
+    with FileLock(tmp_path / ".locks" / "mf-0.lock"):
+        found = benchmark(config, tmp_path, data=data)
+    assert [place.path.name for place in found.runs] == ["seed-1"]
+    assert "another process is running 'mf' with seed 0" in found.failures[0].reason

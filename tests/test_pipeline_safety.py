@@ -87,7 +87,7 @@ def test_a_user_without_negatives_is_named_before_training(data):
     after_refit = replace(data, split=Split(with_items(known[:-1]), rest))
     with pytest.raises(ValueError, match="user 'u42'"):
         run(settings(training={"refit": True}), data=after_refit)
-    models = {"ease": {"model": {"name": "ease"}}, "mf": {"model": {"name": "mf"}, "training": {"refit": True}}}
+    models = {"mf": {"model": {"name": "mf"}, "training": {"refit": True}}}
     with pytest.raises(ValueError, match="user 'u42'"):
         benchmark(SMALL | {"seeds": [0], "models": models}, "nowhere", data=after_refit)
 
@@ -119,7 +119,7 @@ def test_other_pictures_of_the_same_names_are_other_data(data, tmp_path):
 
 @pytest.mark.usefixtures("untrained")
 def test_a_benchmark_builds_every_model_before_it_trains_one(data, tmp_path):
-    models = {"mf": {"model": {"name": "mf"}}, "bad": {"model": {"name": "freedom", "weights": {"smell": 1.0}}}}
+    models = {"bad": {"model": {"name": "freedom", "weights": {"smell": 1.0}}}}
     with pytest.raises(ConfigError, match="unknown modality 'smell'"):
         benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
 
@@ -186,7 +186,7 @@ def test_a_folder_with_other_files_is_refused_before_training(data, tmp_path):
     for resume in (False, True):
         with pytest.raises(RunFolderError, match="with other files"):
             run(settings(), folder=tmp_path / "mf" / "seed-0", data=data, resume=resume)
-    models = {"ease": {"model": {"name": "ease"}}, "mf": {"model": {"name": "mf"}}}
+    models = {"mf": {"model": {"name": "mf"}}}
     with pytest.raises(RunFolderError, match="with other files"):
         benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
     assert [path.name for path in tmp_path.rglob("*")] == ["mf", "seed-0", "thesis.txt"]

@@ -67,7 +67,7 @@ def quickstart(
     config = BenchmarkConfig.parse(apply_overrides(load_yaml(path), overrides), where=path.name)
     log.info("generating about %d interactions with pictures and words", size)
     data = generate(size, seed=seed, folder=out / "pictures")
-    runs = benchmark(config, out, data=data)
+    runs = benchmark(config, out, data=data).runs
     _present(config, runs, out)
     _sheet(out / SHEET_MODEL / f"seed-{seed}", out / "recommendations.png")
     OUT.print(f"\n{time.perf_counter() - began:.0f} s. Now try:", highlight=False)
@@ -96,7 +96,7 @@ def benchmark(
     _check_labels(base, values)
     settings = BenchmarkConfig.parse(values, where=path.name)
     folder = out or Path("runs") / path.stem
-    _present(settings, run_benchmark(settings, folder), folder)
+    _present(settings, run_benchmark(settings, folder).runs, folder)
 
 
 @app.command()

@@ -1,9 +1,9 @@
-"""Several models on the same data, features and graph, each run in a folder of its own."""
+"""Several models on the same data, each run in a folder of its own; what one cell does wrong the others survive."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,51 @@ from torch import Tensor
 import graphrec
 from graphrec.config import dump_yaml
 from graphrec.data.dataset import Dataset
+from graphrec.data.files import write_json, write_text
 from graphrec.evaluation.ranking import Evaluation
-from graphrec.pipeline.config import BenchmarkConfig, RunConfig
-from graphrec.pipeline.prepare import Prepared, check, check_test, load_data, prepare
-from graphrec.pipeline.result import build_model, measure_scorer
-from graphrec.pipeline.train import execute, is_same
-from graphrec.runs import ORACLE, RunFolder, RunFolderError, now, peak_memory, write_text
+from graphrec.pipeline.cells import CELL_ERRORS, Cell, SharedWork, is_finished, place_of, run_cell, try_out
+from graphrec.pipeline.config import BenchmarkConfig
+from graphrec.pipeline.fusion import run_fusions
+from graphrec.pipeline.parallel import run_parallel
+from graphrec.pipeline.prepare import Prepared, check_test, load_data
+from graphrec.pipeline.result import measure_scorer
+from graphrec.runs import ORACLE, RunFolder, now, peak_memory
 from graphrec.runtime import logger, rank
 
 log = logger(__name__)
-SETTINGS = "benchmark.yaml"
+SETTINGS, FAILURES = "benchmark.yaml", "failures.json"
 Settings = BenchmarkConfig | Mapping[str, Any] | str | Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell of a benchmark that could not be run.
+
+    Args:
+        label: The model.
+        seed: The seed.
+        reason: What went wrong.
+    """
+
+    label: str
+    seed: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.label}, seed {self.seed}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a benchmark left behind.
+
+    Args:
+        runs: The finished run folders in the order of the config, fusions and the oracle last.
+        failures: The cells that failed.
+    """
+
+    runs: list[RunFolder]
+    failures: list[Failure]
 
 
 @dataclass(frozen=True)
@@ -38,79 +72,106 @@ class Oracle:
 
     def score(self, users: Tensor) -> Tensor:
         """Returns the true preference for all items ``(len(users), num_items)``."""
-        return torch.from_numpy(self.truth.score(users.cpu().numpy()))
+        return torch.as_tensor(self.truth.score(users.cpu().numpy())).clone()
 
 
-def benchmark(config: Settings, folder: str | Path, *, data: Dataset | None = None) -> list[RunFolder]:
-    """Runs every model for every seed; finished runs are kept, a stopped benchmark goes on where it stopped.
+def benchmark(
+    config: Settings,
+    folder: str | Path,
+    *,
+    data: Dataset | None = None,
+    jobs: int = 1,
+    score_test: bool = True,
+    shared: SharedWork | None = None,
+) -> BenchmarkResult:
+    """Runs every model for every seed, going on where an earlier call stopped.
 
-    Data, features and graph are made once. The run of a label and seed is in ``<folder>/<label>/seed-<n>``; where the
-    true preference is known, its scores are in ``<folder>/oracle``. Every test set is scored once per run.
+    Runs lie in ``<folder>/<label>/seed-<seed>``; those that are finished are left as they are, unless settings, data
+    or the model's ``results_version`` differ, which is an error of that cell. Models with the same graph and features
+    share them. A cell that fails is reported in the result, the log and ``<folder>/failures.json``, and the others
+    are run; what can be found wrong is found before anything is trained. For synthetic data the known ceiling is
+    scored into ``<folder>/oracle``. Every test set is scored once per run.
 
     Args:
         config: A ``BenchmarkConfig``, a mapping, or the path of a YAML file.
         folder: Where the runs are written.
         data: A data set to use in place of ``config.data.name``.
-
-    Returns:
-        The run folders in the order of the config, the oracle last.
+        jobs: Cells run at once, each in a process of its own with its share of the cores, or on a GPU of its own.
+        score_test: Whether the test sets are scored; without, the runs can be compared on validation only.
+        shared: Graphs that were made before, of the same data.
 
     Raises:
         ConfigError: If a setting is unknown or wrong.
-        ValueError: If the data is not what was expected, or a run folder holds another run.
+        ValueError: If the data is not what was expected.
         FileNotFoundError: If the data is missing.
-        FloatingPointError: If a loss term stops being finite.
+        Exception: The first error, if not a single cell could be run.
     """
     settings = BenchmarkConfig.read(config)
-    plan = settings.plan()
-    dataset = load_data(settings.data, data)
-    check_test(dataset)
-    for entry in plan:
-        check(entry, dataset)
+    shared = shared or SharedWork(load_data(settings.data, data))
+    if score_test:
+        check_test(shared.data)
     root = Path(folder).resolve()
-    prepared = prepare(dataset, settings.features, settings.graph)
-    _try_out(plan, prepared, root)
+    cells = [Cell(entry, root, score_test) for entry in settings.plan()]
+    errors = try_out(cells, shared)
+    waiting = [cell for cell in cells if cell.key not in errors]
+    if cells and not waiting:
+        raise next(iter(errors.values()))
     if rank() == 0:
         write_text(root / SETTINGS, dump_yaml(settings.model_dump(mode="json")))
-    places = [_run_one(entry, prepared, root) for entry in plan]
-    return places if not hasattr(dataset.truth, "score") else [*places, _run_oracle(settings, prepared, root)]
+    errors |= _run_all(waiting, shared, jobs)
+    if len(errors) == len(cells):
+        raise next(iter(errors.values()))
+    runs = [place_of(cell) for cell in cells if cell.key not in errors]
+    failures = [Failure(*key, _reason(error)) for key, error in errors.items()]
+    if score_test:
+        runs, failures = _with_more(settings, shared, root, runs, failures)
+    if rank() == 0:
+        _report(root, failures)
+    return BenchmarkResult(runs, failures)
 
 
-def _try_out(plan: list[RunConfig], prepared: Prepared, root: Path) -> None:
-    """Builds every model once, and looks into every folder, so that nothing fails after hours of training."""
-    tried = set()
-    for entry in plan:
-        _is_finished(_place(root, entry), entry, prepared)
-        if entry.label not in tried:
-            build_model(entry, prepared.graph)
-            tried.add(entry.label)
+def _run_all(cells: Sequence[Cell], shared: SharedWork, jobs: int) -> dict[tuple[str, int], Exception]:
+    """Runs the cells that are not finished and returns the errors of those that failed."""
+    errors: dict[tuple[str, int], Exception] = {}
+    todo = []
+    for cell in cells:
+        prepared = shared.of(cell.config)
+        if is_finished(cell, prepared):
+            log.info("%s, seed %d: already finished", *cell.key)
+            prepared.written(place_of(cell), refit=cell.config.training.refit)
+        else:
+            todo.append(cell)
+    for number, found in run_parallel(run_cell, todo, jobs=jobs, shared=shared):
+        if isinstance(found, Exception):
+            if not isinstance(found, CELL_ERRORS):
+                log.debug("%s, seed %d", *todo[number].key, exc_info=found)
+            log.error("%s, seed %d failed: %s", *todo[number].key, _reason(found))
+            errors[todo[number].key] = found
+    return errors
 
 
-def _place(root: Path, config: RunConfig) -> RunFolder:
-    return RunFolder(root / config.label / f"seed-{config.seed}")
+def _with_more(
+    settings: BenchmarkConfig, shared: SharedWork, root: Path, runs: list[RunFolder], failures: list[Failure]
+) -> tuple[list[RunFolder], list[Failure]]:
+    """Adds the fusions of scores, and the known ceiling where there is one."""
+    fused, errors = run_fusions(settings, runs, shared.data, root)
+    runs = [*runs, *fused]
+    failures = [*failures, *(Failure(*key, _reason(error)) for key, error in errors.items())]
+    if hasattr(shared.data.truth, "score"):
+        runs.append(_run_oracle(settings, shared.plain(settings), root))
+    return runs, failures
 
 
-def _is_finished(place: RunFolder, config: RunConfig, prepared: Prepared) -> bool:
-    if not place.is_complete():
-        place.check_own()
-        return False
-    place.check()
-    if not is_same(place, config, prepared):
-        raise RunFolderError(
-            f"{str(place.path)!r} holds a run with other settings or data; name another folder, or delete that one"
-        )
-    return place.metrics()["test"] is not None
+def _report(root: Path, failures: Sequence[Failure]) -> None:
+    if failures:
+        write_json(root / FAILURES, {"failures": [asdict(failure) for failure in failures]})
+    else:
+        (root / FAILURES).unlink(missing_ok=True)
 
 
-def _run_one(config: RunConfig, prepared: Prepared, root: Path) -> RunFolder:
-    place = _place(root, config)
-    if _is_finished(place, config, prepared):
-        log.info("%s, seed %d: already finished", config.label, config.seed)
-        prepared.written(place, refit=config.training.refit)
-        return place
-    log.info("%s, seed %d", config.label, config.seed)
-    execute(config, prepared, place.path, resume=True).evaluate()
-    return place
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, CELL_ERRORS) and text else f"{type(error).__name__}: {text}"
 
 
 def _run_oracle(settings: BenchmarkConfig, prepared: Prepared, root: Path) -> RunFolder:

@@ -50,7 +50,7 @@ class EvaluationConfig(Config):
     @field_validator("metrics")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(MetricAt(name, 1).name for name in names)
+        return tuple(metric.name for metric in MetricAt.expand(names, (1,)))
 
 
 class ModelChoice(Config):
@@ -145,10 +145,28 @@ class RunConfig(Config):
 
 
 class ModelEntry(Config):
-    """One row of a benchmark: a model, and what is different in its training."""
+    """One row of a benchmark: a model, and what is different in its training, graph or features."""
 
     model: dict[str, Any]
     training: dict[str, Any] = Field(default_factory=dict)
+    graph: dict[str, Any] = Field(default_factory=dict)
+    features: dict[str, Any] = Field(default_factory=dict)
+
+
+class FusionEntry(Config):
+    """A row of a benchmark that is no model: the sum of two models' scores, each z-scored per user.
+
+    ``(1 - w) z(first) + w z(second)``; which model of each list is taken, and ``w``, are chosen on validation.
+    """
+
+    first: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Labels of the benchmark; the best of them on validation is taken."""
+    second: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The same for the second part."""
+    weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = tuple(
+        step / 20 for step in range(1, 20)
+    )
+    """The weights ``w`` of the second part that are tried on validation."""
 
 
 class BenchmarkConfig(Config):
@@ -164,6 +182,8 @@ class BenchmarkConfig(Config):
     reference: str | None = None
     """The label of the model that the others are tested against."""
     models: Annotated[dict[str, ModelEntry], Field(min_length=1)]
+    fusions: dict[str, FusionEntry] = Field(default_factory=dict)
+    """Sums of the scores of two models, by label."""
 
     @field_validator("seeds")
     @classmethod
@@ -181,8 +201,10 @@ class BenchmarkConfig(Config):
         """
         where = where or "benchmark"
         config = super().parse(values, where=where)
-        if config.reference is not None and config.reference not in config.models:
+        if config.reference is not None and config.reference not in {**config.models, **config.fusions}:
             raise ConfigError(f"{where}.reference: {unknown_name(config.reference, config.models, kind='label')}")
+        for label, fusion in config.fusions.items():
+            config._check_fusion(label, fusion, f"{where}.fusions.{label}")
         config.plan(where=where)
         return config
 
@@ -194,13 +216,25 @@ class BenchmarkConfig(Config):
         """
         return [run for label in self.models for run in self._runs(label, f"{where}.models.{label}")]
 
+    def _check_fusion(self, label: str, fusion: FusionEntry, where: str) -> None:
+        _check_label(label, where)
+        if label in self.models:
+            raise ConfigError(f"{where}: expected a label that no model has, got {label!r}")
+        for part in (*fusion.first, *fusion.second):
+            if part not in self.models:
+                raise ConfigError(f"{where}: {unknown_name(part, self.models, kind='label')}")
+
     def _runs(self, label: str, where: str) -> list[RunConfig]:
-        if label in (".", "..", "oracle", "shared") or not label.strip() or set(label) & set('/\\:*?"<>|'):
-            raise ConfigError(f"{where}: expected a label that can name a folder and is not 'oracle', got {label!r}")
+        _check_label(label, where)
         entry = self.models[label]
-        shared = {name: getattr(self, name) for name in ("data", "features", "graph", "evaluation")}
-        training = merge(self.training.model_dump(mode="json"), entry.training)
-        values = {"label": label, "model": entry.model, "training": training, **shared}
+        values: dict[str, Any] = {
+            "label": label,
+            "model": entry.model,
+            "data": self.data,
+            "evaluation": self.evaluation,
+        }
+        for name in ("training", "graph", "features"):
+            values[name] = merge(getattr(self, name).model_dump(mode="json"), getattr(entry, name))
         first = RunConfig.parse({**values, "seed": self.seeds[0]}, where=where)
         others = () if first.model.is_closed_form else self.seeds[1:]
         return [first, *(RunConfig.parse({**values, "seed": seed}, where=where) for seed in others)]
@@ -219,6 +253,11 @@ def model_class(name: str, *, where: str = "model") -> type[Recommender]:
     if not (isinstance(found, type) and issubclass(found, Recommender)):
         raise ConfigError(f"{where}.name: expected a subclass of graphrec.models.base.Recommender, got {name!r}")
     return found
+
+
+def _check_label(label: str, where: str) -> None:
+    if label in (".", "..", "oracle", "shared") or not label.strip() or set(label) & set('/\\:*?"<>|'):
+        raise ConfigError(f"{where}: expected a label that can name a folder and is not 'oracle', got {label!r}")
 
 
 def _check_keys(given: Mapping[str, Any], owner: type[Config], where: str) -> None:

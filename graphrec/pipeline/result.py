@@ -235,8 +235,9 @@ def load(folder: str | Path) -> Run:
     """
     place = open_run(folder)
     metrics = place.metrics()
-    if metrics["kind"] == ORACLE:
-        raise RunFolderError(f"{str(folder)!r} holds the scores of the known ceiling, which is no model")
+    if metrics["kind"] != "model":
+        kind = "known ceiling" if metrics["kind"] == ORACLE else metrics["kind"]
+        raise RunFolderError(f"{str(folder)!r} holds the scores of a {kind}, which is no model")
     config = RunConfig.parse(place.config(), where=str(place.path / "config.yaml"))
     data, graph = load_dataset(place.dataset), load_graph(place.path)
     valid = _stored(place, "valid", data)
