@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from graphrec.data.dataset import Dataset
+from graphrec.report.page.theme import Style, style
 from graphrec.report.table import Report, report
 from graphrec.runs import ORACLE, RunFolder, load_dataset
 
@@ -42,6 +43,10 @@ class Study:
         """The labels in the order of the table."""
         return tuple(self.groups)
 
+    def look(self, label: str) -> Style:
+        """Returns colour, marker and dash of a label, the same in every chart."""
+        return style(self.labels.index(label))
+
     @property
     def first(self) -> RunFolder:
         """A run that has the data set and the graph; all runs of a study share them."""
@@ -57,30 +62,25 @@ class Study:
         return load_dataset(self.first.dataset)
 
 
-def studies(
+def make_study(
     runs: Sequence[RunFolder], folder: Path, *, reference: str | None = None, metrics: Sequence[str] | None = None
-) -> list[Study]:
-    """Groups scored runs by data set, in the order in which the data sets appear.
+) -> Study:
+    """Returns the study of scored runs on one data set.
 
     Args:
-        runs: Runs whose test set was scored.
+        runs: Runs whose test set was scored, sorted by path.
         folder: Where they were found.
-        reference: The label the others are tested against; left out for a data set without it.
+        reference: The label the others are tested against; left out where no run has it.
         metrics: The columns of the main table.
 
     Raises:
-        ConfigError: If no data set has the reference, or a metric is unknown.
+        ConfigError: If a metric is unknown.
+        ValueError: If there is no run of a model, or the runs are of different data.
     """
-    by_identity: dict[str, list[RunFolder]] = {}
-    for run in runs:
-        by_identity.setdefault(run.data()["identity"], []).append(run)
-    return [_study(identity, found, folder, reference, metrics) for identity, found in by_identity.items()]
-
-
-def _study(
-    identity: str, runs: list[RunFolder], folder: Path, reference: str | None, metrics: Sequence[str] | None
-) -> Study:
-    known = {run.metrics()["label"] for run in runs}
+    known = {run.metrics()["label"] for run in runs if run.metrics()["kind"] != ORACLE}
+    if not known:
+        raise ValueError("expected the run of a model, got the known ceiling alone")
     base = reference if reference in known else None
     table = report(runs, reference=base, metrics=metrics)
-    return Study(runs[0].data()["name"], identity, tuple(runs), base, table, folder)
+    about = runs[0].data()
+    return Study(about["name"], about["identity"], tuple(runs), base, table, folder)

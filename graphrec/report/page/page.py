@@ -1,0 +1,198 @@
+"""The page: finds the runs, makes a study of every data set, and writes what its sections show into one file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+import graphrec
+from graphrec.config import ConfigError, unknown_name
+from graphrec.data.files import write_text
+from graphrec.report.page.answer import Answer, answer
+from graphrec.report.page.section import Section, note, table
+from graphrec.report.page.study import Study, make_study
+from graphrec.report.page.theme import DARK, LIGHT
+from graphrec.runs import RunFolder, now, scan_runs
+from graphrec.runtime import logger
+
+log = logger(__name__)
+PAGE = "report.html"
+SECTIONS = (
+    "charts_results:main_table",
+    "charts_by_k:metric_by_k",
+    "charts_curves:learning_curves",
+    "charts_cost:accuracy_against_cost",
+    "charts_slices:slices",
+    "charts_items:head_and_tail",
+    "charts_items:beyond_accuracy",
+    "charts_coupling:couplings",
+    "charts_curves:alignment_and_uniformity",
+    "atlas:item_map",
+    "lists:recommendations",
+    "charts_tuning:tuning",
+    "charts_about:configs",
+    "charts_about:data",
+    "charts_about:environments",
+)
+"""What a study is shown as, in this order: ``module:function``, each ``(Study) -> Section | None``."""
+
+
+@dataclass(frozen=True)
+class _Chapter:
+    anchor: str
+    name: str
+    meta: str
+    answer: Answer
+    sections: Sequence[Section]
+
+
+def write_page(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    reference: str | None = None,
+    metrics: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Writes the runs of a folder as one HTML page, and their tables beside it.
+
+    The page needs no network. Damaged folders and runs without test scores are left out and named at its end; a
+    section that fails is replaced by its reason.
+
+    Args:
+        folder: Where the runs are, at any depth; several data sets become chapters of the page.
+        out: The page; ``report.html`` in the folder by default. The tables lie in the same folder.
+        reference: The label the others are tested against, in every data set that has it.
+        metrics: The columns of the main tables, such as ``"Recall@20"``.
+        title: The heading; the name of the folder by default.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunFolderError: If there is no readable run at all.
+        ConfigError: If no run has the reference.
+        ValueError: If no data set has anything to show; the message says why.
+    """
+    folder = Path(folder)
+    out = folder / PAGE if out is None else Path(out)
+    runs, problems = scan_runs(folder)
+    left_out = {str(path): reason for path, reason in problems.items()}
+    scored = [run for run in runs if run.metrics()["test"] is not None]
+    left_out |= {str(run.path): "its test set was not scored" for run in runs if run not in scored}
+    _check_reference(reference, scored)
+    studies = _studies(scored, folder, reference, metrics, left_out)
+    if not studies:
+        raise ValueError(f"expected scored runs in {str(folder)!r}, got none: {'; '.join(left_out.values())}")
+    _write_tables(studies, out.parent)
+    chapters = [_chapter(study, f"d{number}") for number, study in enumerate(studies, start=1)]
+    heading = title or folder.resolve().name
+    write_text(out, _render(heading, _about(studies), chapters, _left_out(left_out)))
+    return out
+
+
+def _check_reference(reference: str | None, runs: Sequence[RunFolder]) -> None:
+    labels = {run.metrics()["label"] for run in runs}
+    if reference is not None and reference not in labels:
+        raise ConfigError(unknown_name(reference, labels, kind="label"))
+
+
+def _studies(
+    runs: Sequence[RunFolder],
+    folder: Path,
+    reference: str | None,
+    metrics: Sequence[str] | None,
+    left_out: dict[str, str],
+) -> list[Study]:
+    """Makes a study of every data set; notes in ``left_out`` why one has none."""
+    by_identity: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        by_identity.setdefault(run.data()["identity"], []).append(run)
+    found = []
+    for group in by_identity.values():
+        try:
+            found.append(make_study(group, folder, reference=reference, metrics=metrics))
+        except (ValueError, OSError) as error:
+            left_out |= {str(run.path): str(error) for run in group}
+    return found
+
+
+def _write_tables(studies: Sequence[Study], folder: Path) -> None:
+    for study in studies:
+        study.table.write(folder, "table" if len(studies) == 1 else f"table-{_slug(study.name)}")
+
+
+def _chapter(study: Study, anchor: str) -> _Chapter:
+    sections = [section for section in (_section(study, target) for target in SECTIONS) if section is not None]
+    return _Chapter(anchor, study.name, _meta(study), answer(study), sections)
+
+
+def _section(study: Study, target: str) -> Section | None:
+    """Makes one section; a failure is shown in its place, since the others are worth reading all the same."""
+    module, _, name = target.partition(":")
+    try:
+        make: Callable[[Study], Section | None] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        return make(study)
+    except Exception as error:
+        log.warning("the section %r of %r could not be made", target, study.name, exc_info=True)
+        reason = Markup('<p class="note failed">This part could not be made: {}: {}</p>').format(
+            type(error).__name__, error
+        )
+        return Section(name.replace("_", "-"), name.replace("_", " ").capitalize(), "", reason)
+
+
+def _meta(study: Study) -> str:
+    seeds = max(len(runs) for runs in study.groups.values())
+    about = study.first.data()["statistics"]
+    sizes = f"{about['num_users']:,} users, {about['num_items']:,} items, {about['num_interactions']:,} interactions"
+    return f"{sizes}; {_count(len(study.labels), 'model')}, up to {_count(seeds, 'seed')}"
+
+
+def _about(studies: Sequence[Study]) -> str:
+    runs = sum(len(study.runs) for study in studies)
+    names = ", ".join(study.name for study in studies)
+    return f"{_count(runs, 'run')} on {names}. Written {now().replace('T', ' ').removesuffix('+00:00')} UTC."
+
+
+def _left_out(reasons: Mapping[str, str]) -> Markup | None:
+    if not reasons:
+        return None
+    counted = note(f"{_count(len(reasons), 'folder')} left out.")
+    return counted + table(("folder", "reason"), sorted(reasons.items()), caption="Runs left out", numbers=False)
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
+
+
+def _render(title: str, meta: str, chapters: Sequence[_Chapter], left_out: Markup | None) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    shelf = FileSystemLoader(Path(__file__).parent / "templates")
+    pages = Environment(loader=shelf, autoescape=True, undefined=StrictUndefined)
+    plain = Environment(loader=shelf, autoescape=False, undefined=StrictUndefined)
+    tokens = [{"name": name[1:], "light": LIGHT[name], "dark": DARK[name]} for name in LIGHT]
+    values: dict[str, Any] = {
+        "version": graphrec.__version__,
+        "title": title,
+        "meta": meta,
+        "chapters": chapters,
+        "left_out": left_out,
+        "css": Markup(plain.get_template("style.css").render(tokens=tokens)),
+        "script": Markup((Path(__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")),
+        "themes": Markup(json.dumps({"light": LIGHT, "dark": DARK})),
+        "plotly": Markup(get_plotlyjs()),
+    }
+    return pages.get_template("page.html").render(values)
