@@ -216,6 +216,29 @@ class ModelContract:
             assert embeddings.user.shape == (model.num_users, embeddings.item.size(1))
             torch.testing.assert_close(embeddings.user @ embeddings.item.T, scores)
 
+    def test_the_parts_add_up_to_the_score(self) -> None:
+        """The inner products of what each relation brings add up to the score; a closed form has no parts."""
+        model = self.trained(block_data(), steps=5)
+        if isinstance(model, ClosedForm):
+            _raises(NoEmbeddings, model.parts)
+            return
+        with torch.no_grad():
+            total = torch.stack([part.user @ part.item.T for part in model.parts().values()]).sum(dim=0)
+        torch.testing.assert_close(total, _scores(model), rtol=1e-4, atol=1e-5)
+
+    def test_diagnostics_are_finite_and_change_nothing(self) -> None:
+        """What is watched while training has names with a slash, is finite and the same when asked again."""
+        model = self.trained(block_data(), steps=3).eval()
+        before, state = _scores(model), torch.random.get_rng_state()
+        found = model.diagnostics()
+        assert model.diagnostics() == found, "diagnostics differ between two calls"
+        for name, value in found.items():
+            assert "/" in name, f"expected a name like 'coupling/text', got {name!r}: others count as loss terms"
+            assert isinstance(value, float), f"expected {name} to be a float, got {type(value).__name__}"
+            assert np.isfinite(value), f"{name} is {value}"
+        assert torch.equal(torch.random.get_rng_state(), state), "diagnostics draw from the global generator"
+        assert torch.equal(_scores(model), before), "diagnostics change the scores"
+
     def test_relabelling_permutes_the_scores(self) -> None:
         """Nothing depends on the order of users and items: per-node parameters and scores move along."""
         data, rng = block_data(), np.random.default_rng(1)

@@ -86,7 +86,26 @@ class DividesByDegree(LightGCN):
         return Embeddings(user, item / degree)
 
 
+class HalfOfTheParts(LightGCN):
+    def parts(self):
+        user, item = self.embed()
+        return {"behavior": Embeddings(user, item / 2)}
+
+
+class LossLikeDiagnostics(LightGCN):
+    def diagnostics(self):
+        return {"coupling": 1.0}
+
+
+class DrawsDiagnostics(LightGCN):
+    def diagnostics(self):
+        return {"sample/first": torch.rand(()).item()}
+
+
 FAULTS = [
+    (HalfOfTheParts, "test_the_parts_add_up_to_the_score"),
+    (LossLikeDiagnostics, "test_diagnostics_are_finite_and_change_nothing"),
+    (DrawsDiagnostics, "test_diagnostics_are_finite_and_change_nothing"),
     (NoScalar, "test_terms_are_finite_named_scalars"),
     (NotFinite, "test_terms_are_finite_named_scalars"),
     (OneNegative, "test_batch_forms"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -20,6 +21,7 @@ from graphrec.nn.objective import Objective
 from graphrec.nn.propagation import light_gcn
 from graphrec.nn.sparse import SparseOperator
 
+WeightedEdges = tuple[Tensor, Tensor]  # (2, num_edges) and (num_edges,)
 PAPER_WEIGHTS = {"text": 0.9, "image": 0.1}
 
 
@@ -67,7 +69,8 @@ class FREEDOM(Recommender):
             interactions_of(graph), self.num_users, self.num_items, keep=config.edge_keep, seed=config.seed
         )
         weights = modality_weights(graph, config.weights)
-        self.similar = mixed_item_operator(graph, weights)
+        self.item_edges = weighted_item_edges(graph, weights)
+        self.similar = _operator(self.item_edges.values(), self.num_items)
         with_vectors = [name for name in weights if "x" in graph[name]] if config.feature_loss else []
         self.projections = nn.ModuleDict({name: nn.Linear(graph[name].x.size(1), dim) for name in with_vectors})
         self.vectors = nn.ModuleDict(
@@ -84,6 +87,19 @@ class FREEDOM(Recommender):
         """Returns the embeddings on the whole user–item graph."""
         return self._propagate(self.interactions.full)
 
+    def parts(self) -> dict[str, Embeddings]:
+        """Returns what the user–item graph, and what the item graph of each modality, bring to the score.
+
+        With several hops, what an item receives belongs to the modality of the last one: that of its own neighbours.
+        """
+        tables = self.user_embedding, self.item_embedding
+        user, item = light_gcn(self.interactions.full, *tables, self.config.num_layers)
+        source = self._similar(self.config.similar_layers - 1)
+        parts = {"behavior": Embeddings(user, item)}
+        for name, edges in self.item_edges.items():
+            parts[name] = Embeddings(user, _operator([edges], self.num_items).to(source.device)(source))
+        return parts
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the ranking loss on the pruned graph, ``feature`` and ``l2`` where they have a weight."""
         embeddings = self._propagate(self.interactions.pruned)
@@ -98,10 +114,14 @@ class FREEDOM(Recommender):
     def _propagate(self, interactions: SparseOperator) -> Embeddings:
         tables = self.user_embedding, self.item_embedding
         user, item = light_gcn(interactions, *tables, self.config.num_layers)
+        return Embeddings(user, item + self._similar(self.config.similar_layers))
+
+    def _similar(self, num_hops: int) -> Tensor:
+        """Returns the item embeddings after hops over the item graph ``(num_items, dim)``."""
         similar: Tensor = self.item_embedding
-        for _ in range(self.config.similar_layers):
+        for _ in range(num_hops):
             similar = self.similar(similar)
-        return Embeddings(user, item + similar)
+        return similar
 
     def _feature_loss(self, user: Tensor, batch: Batch) -> Tensor:
         """Ranks by projected features, over the pairs of which both items have the modality."""
@@ -146,15 +166,20 @@ def modality_weights(graph: HeteroData, weights: dict[str, float] | None) -> dic
     return {name: weight / total for name, weight in used.items()}
 
 
-def mixed_item_operator(graph: HeteroData, weights: dict[str, float]) -> SparseOperator:
-    """Returns the weighted sum of the normalised kNN graphs as one operator between items."""
+def weighted_item_edges(graph: HeteroData, weights: dict[str, float]) -> dict[str, WeightedEdges]:
+    """Returns every modality's kNN edges, neighbour to item, with normalised weights times the modality's own."""
     num_items = int(graph["item"].num_nodes)
-    edges, values = [], []
+    edges = {}
     for name, weight in weights.items():
         edge_index, edge_weight = item_operator(graph, name)
-        edges.append(edge_index)
-        values.append(weight * row_norm(edge_index, num_items, edge_weight))
-    return SparseOperator(torch.cat(edges, dim=1), torch.cat(values), num_sources=num_items, num_targets=num_items)
+        edges[name] = edge_index, weight * row_norm(edge_index, num_items, edge_weight)
+    return edges
+
+
+def _operator(edges: Iterable[WeightedEdges], num_items: int) -> SparseOperator:
+    """Returns the sum of weighted graphs as one operator between items."""
+    index, weight = zip(*edges, strict=True)
+    return SparseOperator(torch.cat(index, dim=1), torch.cat(weight), num_sources=num_items, num_targets=num_items)
 
 
 def _node_of_item(item_id: Tensor, num_items: int) -> Tensor:

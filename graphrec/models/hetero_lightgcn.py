@@ -23,13 +23,16 @@ from graphrec.models.pairwise import (
     interactions_of,
     pair_scores,
 )
+from graphrec.nn.geometry import alignment, uniformity
 from graphrec.nn.losses import info_nce
-from graphrec.nn.modality import ModalityRelation
+from graphrec.nn.modality import ModalityOutput, ModalityRelation
 from graphrec.nn.objective import Objective
 from graphrec.nn.propagation import light_gcn
 from graphrec.nn.sparse import SparseOperator
+from graphrec.runtime import generator
 
 BEHAVIOR = "behavior"
+SAMPLE = 1_000  # items whose views are measured while training
 
 
 class Alignment(Config):
@@ -120,6 +123,41 @@ class HeteroLightGCN(Recommender):
         """Returns the fused embeddings on the whole graph."""
         return self._propagate(self.interactions.full)[0]
 
+    def parts(self) -> dict[str, Embeddings]:
+        """Returns what every relation brings to the score; exact, since propagation is linear.
+
+        An item's embedding is split by the relation that it comes from, whether through the user–item layers, the
+        read-out or both, and meets the users as they are; a user's embedding likewise, and meets the items as they
+        are. What is left is ``behavior``; with it counts what a user modality gives items through the layers.
+        """
+        whole, (user, item) = self.embed(), self._warm_tables()
+        no_user, no_item = torch.zeros_like(user), torch.zeros_like(item)
+        items = {name: self._added(no_user, message).item for name, message in self._fused(self._outputs(item)).items()}
+        users = {name: self._added(message, no_item).user for name, message in self._taste(user).items()}
+        left = Embeddings(
+            _sum(whole.user, [-part for part in users.values()]), _sum(whole.item, [-part for part in items.values()])
+        )
+        parts = {BEHAVIOR: left} | {name: Embeddings(left.user, part) for name, part in items.items()}
+        return parts | {name: Embeddings(part, whole.item) for name, part in users.items()}
+
+    def diagnostics(self) -> dict[str, float]:
+        """Returns couplings, and how the views of the items lie, on a seeded sample of items.
+
+        ``coupling/<relation>``, ``alignment/<relation>`` with the behaviour view of the same items, and
+        ``uniformity/<view>``; a view that too few items have is left out, and so are items that it says nothing of.
+        """
+        with torch.no_grad():
+            views = self._propagate(self.interactions.full)[1]
+        values = {f"coupling/{name}": coupling.item() for name, coupling in self.coupling.items()}
+        usable = {name: self._present(name) & view.any(dim=-1) for name, view in views.items()}
+        for name, view in views.items():
+            rows, both = self._sample(usable[name]), self._sample(usable[name] & usable[BEHAVIOR])
+            if len(rows) > 1:
+                values[f"uniformity/{name}"] = uniformity(view[rows]).item()
+            if len(both) and name != BEHAVIOR:
+                values[f"alignment/{name}"] = alignment(view[both], views[BEHAVIOR][both]).item()
+        return values
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the ranking loss, one ``alignment_<view>_<view>`` term per pair of views, and ``l2``."""
         embeddings, views = self._propagate(self.interactions.pruned)
@@ -135,19 +173,58 @@ class HeteroLightGCN(Recommender):
         return terms
 
     def _propagate(self, interactions: SparseOperator) -> tuple[Embeddings, dict[str, Tensor]]:
-        item = self.item_embedding if self.warm is None else self.item_embedding * self.warm
-        user = self.user_embedding if self.warm_user is None else self.user_embedding * self.warm_user
-        outputs = {name: relation(item) for name, relation in self.modalities.items()}
-        fused = [self.coupling[name] * output.message for name, output in outputs.items()]
-        taste = [self.coupling[name] * relation(user).message for name, relation in self.people.items()]
-        early, late = self.config.fusion != "readout", self.config.fusion != "input"
-        sources = (_sum(user, taste), _sum(item, fused)) if early else (user, item)
-        met, behavior = light_gcn(interactions, *sources, self.config.num_layers, self.coupling["interacts"])
+        user, item = self._warm_tables()
+        outputs = self._outputs(item)
+        fused, taste = list(self._fused(outputs).values()), list(self._taste(user).values())
+        sources = (_sum(user, taste), _sum(item, fused)) if self._early else (user, item)
+        met, behavior = self._met(interactions, *sources)
         views = {name: output.view for name, output in outputs.items()} | {BEHAVIOR: behavior}
-        return Embeddings(_sum(met, taste), _sum(behavior, fused)) if late else Embeddings(met, behavior), views
+        return Embeddings(_sum(met, taste), _sum(behavior, fused)) if self._late else Embeddings(met, behavior), views
 
-    def _present(self, modality: str) -> Tensor:
-        return cast(ModalityRelation, self.modalities[modality]).present
+    @property
+    def _early(self) -> bool:
+        return self.config.fusion != "readout"
+
+    @property
+    def _late(self) -> bool:
+        return self.config.fusion != "input"
+
+    def _warm_tables(self) -> tuple[Tensor, Tensor]:
+        """Returns the embeddings of users and items, zero for those scored from content alone."""
+        user = self.user_embedding if self.warm_user is None else self.user_embedding * self.warm_user
+        return user, self.item_embedding if self.warm is None else self.item_embedding * self.warm
+
+    def _outputs(self, item: Tensor) -> dict[str, ModalityOutput]:
+        return {name: relation(item) for name, relation in self.modalities.items()}
+
+    def _fused(self, outputs: Mapping[str, ModalityOutput]) -> dict[str, Tensor]:
+        """Returns what every relation between items gives them ``(num_items, dim)``."""
+        return {name: self.coupling[name] * output.message for name, output in outputs.items()}
+
+    def _taste(self, user: Tensor) -> dict[str, Tensor]:
+        """Returns what every user modality gives the users ``(num_users, dim)``."""
+        return {name: self.coupling[name] * relation(user).message for name, relation in self.people.items()}
+
+    def _met(self, interactions: SparseOperator, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the read-outs of the user–item layers."""
+        return light_gcn(interactions, user, item, self.config.num_layers, self.coupling["interacts"])
+
+    def _added(self, user: Tensor, item: Tensor) -> Embeddings:
+        """Returns what messages to users and items add to the embeddings, through the layers or in the read-out."""
+        through = self._met(self.interactions.full, user, item) if self._early else (0.0 * user, 0.0 * item)
+        return Embeddings(through[0] + user, through[1] + item) if self._late else Embeddings(*through)
+
+    def _present(self, view: str) -> Tensor:
+        """Returns which items have a view: the modality, or training interactions ``(num_items,)``."""
+        if view != BEHAVIOR:
+            return cast(ModalityRelation, self.modalities[view]).present
+        return torch.bincount(self.interactions.full.col, minlength=self.num_items) > 0
+
+    def _sample(self, usable: Tensor) -> Tensor:
+        """Returns the rows of at most ``SAMPLE`` usable items, the same in every epoch."""
+        rows = usable.nonzero().flatten()
+        order = torch.randperm(len(rows), generator=generator(self.config.seed))[:SAMPLE]
+        return rows[order.to(rows.device)]
 
     def _align(self, items: Tensor, names: tuple[str, str], views: dict[str, Tensor]) -> Tensor:
         """Aligns two views over the items that have both."""

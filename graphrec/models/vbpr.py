@@ -54,7 +54,7 @@ class VBPR(Recommender):
     def __init__(self, graph: HeteroData, config: VBPRConfig) -> None:
         super().__init__(graph, config)
         self.config = config
-        names = _with_vectors(graph, config.modalities)
+        self.names = names = _with_vectors(graph, config.modalities)
         self.register_buffer("content", _content(graph, names), persistent=False)
         self.register_buffer("has_token", _has_token(graph, names), persistent=False)
         self.register_buffer("columns", _columns(graph, names), persistent=False)
@@ -70,8 +70,20 @@ class VBPR(Recommender):
         """Returns factors and projected content side by side; the biases meet a last column of ones of the users."""
         bias = self.item_bias + self._described(self.content_bias)
         item = torch.cat([self.item_embedding, self._described(self.projection), bias.unsqueeze(-1)], dim=-1)
-        ones = self.user_embedding.new_ones(self.num_users, 1)
-        return Embeddings(torch.cat([self.user_embedding, self.user_taste, ones], dim=-1), item)
+        return Embeddings(self._user(), item)
+
+    def parts(self) -> dict[str, Embeddings]:
+        """Returns what factors and item bias, and what the content of each modality with its bias, bring to the score.
+
+        The users are the same in all parts; an item has zeros in the columns of the other parts.
+        """
+        user, without = self._user(), torch.zeros_like(self.item_embedding)
+        behavior = F.pad(self.item_embedding, (0, self.config.content_dim))
+        parts = {"behavior": Embeddings(user, torch.cat([behavior, self.item_bias.unsqueeze(-1)], dim=-1))}
+        for name, column in zip(self.names, self.columns, strict=True):
+            weights = torch.cat([self.projection, self.content_bias.unsqueeze(-1)], dim=-1) * column.unsqueeze(-1)
+            parts[name] = Embeddings(user, torch.cat([without, self._described(weights)], dim=-1))
+        return parts
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the ranking loss and ``l2``."""
@@ -79,6 +91,10 @@ class VBPR(Recommender):
         terms = self.config.objective(*pair_scores(embeddings, batch), batch.known)
         free = Embeddings(embeddings.user[:, :-1], embeddings.item)
         return terms | {"l2": self.config.l2 * batch_l2(free, batch)}
+
+    def _user(self) -> Tensor:
+        ones = self.user_embedding.new_ones(self.num_users, 1)
+        return torch.cat([self.user_embedding, self.user_taste, ones], dim=-1)
 
     def _described(self, weight: Tensor) -> Tensor:
         """Returns the product of every item's content, tokens included, with a weight ``(width, …)``."""
