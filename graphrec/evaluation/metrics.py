@@ -1,6 +1,6 @@
-"""Ranking metrics as pure tensor functions: one value per user, from the hits in rank order.
+"""Ranking metrics as pure tensor functions: one value per user, from the hits in rank order, or from all scores.
 
-Every metric has the signature ``metric(hits, relevant, k)``:
+Every metric of ``METRICS`` has the signature ``metric(hits, relevant, k)``:
 
 * ``hits (num_users, max_k)`` is boolean; ``hits[u, r]`` says whether the item at rank ``r + 1`` of user ``u`` is
   relevant;
@@ -10,20 +10,24 @@ Every metric has the signature ``metric(hits, relevant, k)``:
 It returns float64 values ``(num_users,)``. A user without a relevant item gets 0; ``evaluate`` leaves such users out.
 The definitions are those of ranx (https://github.com/AmenRa/ranx) for binary relevance, to which the tests compare.
 Below, ``h_r`` is 1 where rank ``r`` is a hit, else 0.
+
+The metrics of ``WITHOUT_CUTOFF`` look at the whole ranking, not at its top: ``metric(scores, relevant, eligible)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graphrec.config import unknown_name
 
 MetricFunction = Callable[[Tensor, Tensor, int], Tensor]
+ScoreFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def recall(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
@@ -141,6 +145,45 @@ def hit_rate(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
     return _top(hits, relevant, k).amax(dim=1)
 
 
+def auc(scores: Tensor, relevant: Tensor, eligible: Tensor) -> Tensor:
+    """Returns the area under the ROC curve: how often a relevant item is scored above another one.
+
+    Hanley & McNeil (https://doi.org/10.1148/radiology.143.1.7063747); per user as by Rendle et al.
+    (https://arxiv.org/abs/1205.2618). With the relevant items ``P`` and the other eligible ones ``N`` of a user,
+    ``AUC = sum_{p in P, n in N} ([s_p > s_n] + [s_p = s_n] / 2) / (|P| |N|)``; in [0, 1], more is better, 0.5 is
+    chance, and what a user without such pairs gets. Unlike the others it has no cut-off and gives no weight to the top.
+
+    >>> scores = torch.tensor([[9.0, 3.0, 2.0, 2.0, 1.0]])
+    >>> relevant = torch.tensor([[False, False, True, False, False]])
+    >>> auc(scores, relevant, torch.tensor([[False, True, True, True, True]])).tolist()  # lost, tied, won
+    [0.5]
+
+    Args:
+        scores: Scores without NaN ``(num_users, num_items)``.
+        relevant: Which items are relevant, all of them eligible; a boolean of that shape.
+        eligible: Which items are ranked at all, the others being masked; a boolean of that shape.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if scores.dim() != 2 or not scores.shape == relevant.shape == eligible.shape:
+        shapes = ", ".join(str(tuple(part.shape)) for part in (scores, relevant, eligible))
+        raise ValueError(f"expected scores, relevant and eligible of one shape (num_users, num_items), got {shapes}")
+    positive = relevant.sum(dim=1)
+    masked = (~eligible).sum(dim=1, keepdim=True)
+    ordered = _sorted(scores.masked_fill(~eligible, -torch.inf))  # masked items first: no score is below theirs
+    row, item = relevant.nonzero(as_tuple=True)
+    place = torch.arange(len(row), device=row.device) - (positive.cumsum(dim=0) - positive)[row]
+    values = scores.new_zeros(len(scores), int(positive.max()) if len(scores) else 0)  # one column per relevant item
+    values[row, place] = scores[row, item]
+    below = (torch.searchsorted(ordered, values) - masked).clamp(min=0)
+    halves = below + torch.searchsorted(ordered, values, right=True) - masked  # 2 for an item below, 1 for a tie
+    present = torch.arange(values.shape[1], device=row.device) < positive.unsqueeze(1)
+    won = (halves * present).sum(dim=1) - positive.square()  # without the relevant items among themselves
+    pairs = positive * (scores.shape[1] - masked.squeeze(1) - positive)
+    return torch.where(pairs > 0, won.double() / 2 / pairs.clamp(min=1), 0.5)
+
+
 METRICS: Mapping[str, MetricFunction] = MappingProxyType(
     {
         "recall": recall,
@@ -151,55 +194,81 @@ METRICS: Mapping[str, MetricFunction] = MappingProxyType(
         "hit_rate": hit_rate,
     }
 )
+WITHOUT_CUTOFF: Mapping[str, ScoreFunction] = MappingProxyType({"auc": auc})
 _LABELS = {"recall": "Recall", "precision": "Precision", "hit_rate": "HitRate"}
 
 
 @dataclass(frozen=True)
 class MetricAt:
-    """A metric with its cut-off, such as Recall@20.
+    """A metric with its cut-off, such as Recall@20, or one that has none, such as AUC.
 
     >>> MetricAt.parse("recall@20")
     MetricAt(name='recall', k=20)
-    >>> MetricAt("ndcg", 10).label
-    'NDCG@10'
+    >>> MetricAt("ndcg", 10).label, MetricAt("auc").label
+    ('NDCG@10', 'AUC')
 
     Args:
-        name: A key of ``METRICS``.
-        k: The cut-off.
+        name: A key of ``METRICS`` or ``WITHOUT_CUTOFF``.
+        k: The cut-off; None exactly for the latter.
 
     Raises:
-        ValueError: If the metric is unknown or ``k`` is below 1.
+        ValueError: If the metric is unknown, ``k`` is below 1, or there is a cut-off too many or too few.
     """
 
     name: str
-    k: int
+    k: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in METRICS:
-            raise ValueError(unknown_name(self.name, METRICS, kind="metric"))
-        if self.k < 1:
+        if self.name in WITHOUT_CUTOFF:
+            if self.k is not None:
+                raise ValueError(f"expected {self.name!r} without a cut-off, got k={self.k}; it ranks all items")
+        elif self.name not in METRICS:
+            raise ValueError(unknown_name(self.name, [*METRICS, *WITHOUT_CUTOFF], kind="metric"))
+        elif self.k is None or self.k < 1:
             raise ValueError(f"expected a cut-off k >= 1 for {self.name!r}, got {self.k}")
 
     @classmethod
     def parse(cls, text: str) -> MetricAt:
-        """Reads ``"recall@20"``, or the label ``"Recall@20"``.
+        """Reads ``"recall@20"``, the label ``"Recall@20"``, or ``"auc"``.
 
         Raises:
-            ValueError: If there is no cut-off, or the metric is unknown.
+            ValueError: If a cut-off is missing or one too many, or the metric is unknown.
         """
-        name, _, k = text.strip().partition("@")
+        name, at, k = text.strip().partition("@")
+        lowered = name.lower()
+        if lowered in WITHOUT_CUTOFF and not at:
+            return cls(lowered)
         if not k.isdecimal():
             raise ValueError(f"expected a metric with a cut-off like 'recall@20', got {text!r}")
-        lowered = name.lower()
         return cls("hit_rate" if lowered == "hitrate" else lowered, int(k))
+
+    @classmethod
+    def expand(cls, names: Iterable[str], ks: Sequence[int]) -> list[MetricAt]:
+        """Returns every metric at every cut-off, and once those without.
+
+        >>> [metric.label for metric in MetricAt.expand(["recall", "auc"], [10, 20])]
+        ['Recall@10', 'Recall@20', 'AUC']
+
+        Raises:
+            ValueError: If a metric is unknown or a cut-off is below 1.
+        """
+        found = (cls(name, k) for name in names for k in ((None,) if name in WITHOUT_CUTOFF else ks))
+        return list(dict.fromkeys(found))
 
     @property
     def label(self) -> str:
         """The name shown in tables, such as ``Recall@20``."""
-        return f"{_LABELS.get(self.name, self.name.upper())}@{self.k}"
+        label = _LABELS.get(self.name, self.name.upper())
+        return label if self.k is None else f"{label}@{self.k}"
 
     def __call__(self, hits: Tensor, relevant: Tensor) -> Tensor:
-        """Returns the value of every user ``(num_users,)``, float64."""
+        """Returns the value of every user ``(num_users,)``, float64.
+
+        Raises:
+            ValueError: If the metric has no cut-off: it needs the scores of all items, not the hits at the top.
+        """
+        if self.k is None:
+            raise ValueError(f"expected a metric with a cut-off, got {self.label!r}, which needs the scores: evaluate")
         return METRICS[self.name](hits, relevant, self.k)
 
 
@@ -216,3 +285,8 @@ def _top(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
 
 def _ranks(top: Tensor) -> Tensor:
     return torch.arange(1, top.shape[1] + 1, dtype=top.dtype, device=top.device)
+
+
+def _sorted(scores: Tensor) -> Tensor:
+    """Returns every row ascending: numpy's sort is over twenty times faster than torch's on a CPU."""
+    return scores.sort(dim=1).values if scores.is_cuda else torch.from_numpy(np.sort(scores.numpy(), axis=1))

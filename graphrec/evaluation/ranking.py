@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graphrec.data.dataset import check_disjoint
 from graphrec.data.interactions import Ids, Interactions
-from graphrec.evaluation.metrics import METRICS, MetricAt
+from graphrec.evaluation.metrics import METRICS, WITHOUT_CUTOFF, MetricAt
 from graphrec.runtime import track
 
 BLOCK_CELLS = 1 << 22  # 16 MiB of float32 scores: measured fastest on CPU, where a block then stays in the cache
@@ -145,8 +145,8 @@ def rank(
     by_user, everywhere = (exclude, None) if isinstance(exclude, Interactions | sp.csr_array) else (None, exclude)
     matrices = [_matrix(part) for part in (seen, by_user) if part is not None]
     closed = _closed_items(matrices[0].shape[1], candidates, everywhere)
-    blocks = _ranked(scorer, users, k, _selected(matrices, users), closed, block_size, progress)
-    parts = [top for _, top in blocks] or [TopK(torch.empty(0, k), torch.empty(0, k, dtype=torch.int64))]
+    blocks = _scored(scorer, users, k, _selected(matrices, users), closed, block_size, progress)
+    parts = [_best(block, k) for block in blocks] or [TopK(torch.empty(0, k), torch.empty(0, k, dtype=torch.int64))]
     return Ranking(users, torch.cat([part.items for part in parts]), torch.cat([part.values for part in parts]))
 
 
@@ -168,8 +168,8 @@ def evaluate(
         scorer: What gives the scores; the work is done on the device of the scores.
         seen: Training interactions: left out of the ranking. Users without any are evaluated all the same.
         truth: The held-out interactions, disjoint from ``seen``.
-        metrics: Keys of ``METRICS``.
-        ks: The cut-offs of every metric.
+        metrics: Keys of ``METRICS`` or ``WITHOUT_CUTOFF``; the latter, ``"auc"``, take longer: they rank all items.
+        ks: The cut-offs of every metric; the largest is the length of the lists.
         also_mask: More interactions to leave out, such as validation when the test set is scored; off by default,
             as in the literature.
         block_size: Users scored at once; by default so many that a block of scores fits the cache.
@@ -180,8 +180,8 @@ def evaluate(
         ValueError: If there is no held-out interaction or metric, a metric is unknown, ``k`` is larger than the
             catalogue, the splits overlap, or a score is NaN.
     """
-    wanted = [MetricAt(name, k) for name in metrics for k in ks]
-    if not wanted:
+    wanted = MetricAt.expand(metrics, ks)
+    if not wanted or not ks:
         raise ValueError(f"expected at least one metric and one cut-off, got metrics={metrics!r}, ks={ks!r}")
     masked = {"seen": seen} if also_mask is None else {"seen": seen, "also_mask": also_mask}
     _check_held_out(truth, masked)
@@ -190,52 +190,17 @@ def evaluate(
     rows = np.flatnonzero(relevant)
     users = torch.from_numpy(rows).to(device)
     masks = _selected([_matrix(part) for part in masked.values()], users)
-    blocks = _ranked(scorer, users, max(ks), masks, None, block_size, progress)
-    items = torch.cat([top.items.to(torch.int32) for _, top in blocks])
-    values = _values(wanted, items, _Pairs(held_out, rows), torch.from_numpy(relevant[rows]))
-    return Evaluation(pd.DataFrame(values, index=pd.Index(rows, name="user")), truth.users, items.cpu().numpy())
-
-
-def mean_by_degree(
-    evaluation: Evaluation, degree: NDArray[np.int64], edges: Sequence[int] = (1, 5, 10, 20)
-) -> pd.DataFrame:
-    """Returns the mean of every metric per bucket of user degree.
-
-    Args:
-        evaluation: The values of every user.
-        degree: The training interactions of every user row ``(num_users,)``, as ``train.user_degree()`` gives them.
-        edges: Ascending lower bounds of the buckets after the first; the default gives 0, 1–4, 5–9, 10–19, 20+.
-
-    Returns:
-        A row per bucket that has users, with their number in ``num_users`` and the mean of every metric.
-
-    Raises:
-        ValueError: If there is not one degree per user id.
-    """
-    if len(degree) != len(evaluation.users):
-        raise ValueError(f"expected a degree for each of {len(evaluation.users)} users, got {len(degree)}")
-    bounds = [0, *edges]
-    names = [_span(low, high) for low, high in zip(bounds, [*edges, None], strict=True)]
-    labels = pd.cut(degree[evaluation.frame.index], [*bounds, np.inf], right=False, labels=names)
-    groups = evaluation.frame.groupby(pd.Series(labels, index=evaluation.frame.index), observed=True)
-    return groups.mean().assign(num_users=groups.size()).rename_axis("degree")
-
-
-def split_by_coldness(
-    truth: Interactions, seen: Interactions, *, threshold: int = 0
-) -> tuple[Interactions, Interactions]:
-    """Splits held-out interactions by their item: cold ones first, then warm ones.
-
-    ``evaluate`` on each part gives a metric over cold items only: all items are ranked, but only the hits of that
-    part count, averaged over the users that have such items.
-
-    Args:
-        truth: The held-out interactions.
-        seen: The training interactions.
-        threshold: An item is cold with at most so many training interactions.
-    """
-    cold = seen.item_degree()[truth.item] <= threshold
-    return truth.take(cold), truth.take(~cold)
+    answers = _Pairs(held_out, rows)
+    whole = [metric for metric in wanted if metric.k is None]
+    tops, parts = [], []
+    for block in _scored(scorer, users, max(ks), masks, None, block_size, progress):
+        tops.append(_best(block, max(ks)).items.to(torch.int32))
+        parts.append(_whole(whole, block, answers))
+    items = torch.cat(tops)
+    values = _values(wanted, items, answers, torch.from_numpy(relevant[rows]))
+    values |= {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    frame = pd.DataFrame(values, index=pd.Index(rows, name="user"))
+    return Evaluation(frame[[metric.label for metric in wanted]], truth.users, items.cpu().numpy())
 
 
 class _Pairs:
@@ -265,7 +230,23 @@ class _Pairs:
         return hits
 
 
-def _ranked(
+class _Block(NamedTuple):
+    """The scores of a block of users ``(block, num_items)``, -inf where an item is masked, and what masked them."""
+
+    users: Tensor
+    start: int
+    scores: Tensor
+    masks: Sequence[_Pairs]
+
+    def marked(self, pairs: Sequence[_Pairs]) -> Tensor:
+        """Returns which cells are among the pairs: a boolean of the scores' shape."""
+        marks = torch.zeros_like(self.scores, dtype=torch.bool)
+        for part in pairs:
+            marks.view(-1)[part.block(self.start, self.start + len(marks), marks.device)] = True
+        return marks
+
+
+def _scored(
     scorer: Scorer,
     users: Tensor,
     k: int,
@@ -273,8 +254,8 @@ def _ranked(
     closed: Tensor | None,
     block_size: int | None,
     progress: bool,
-) -> Iterator[tuple[int, TopK]]:
-    """Yields the first position and the top k of every block of users, -1 where nothing eligible is left."""
+) -> Iterator[_Block]:
+    """Yields the masked scores of every block of users."""
     num_items = masks[0].num_items
     if not 1 <= k <= num_items:
         raise ValueError(f"expected 1 <= k <= {num_items}, the size of the catalogue, got k={k}")
@@ -283,20 +264,33 @@ def _ranked(
         raise ValueError(f"expected block_size >= 1, got {block_size}")
     starts: Iterable[int] = range(0, len(users), size)
     for start in track(starts, "ranking", total=-(-len(users) // size)) if progress else starts:
-        yield start, _rank_block(scorer, users[start : start + size], start, k, masks, closed)
+        yield _score_block(scorer, users[start : start + size], start, masks, closed)
 
 
 @torch.no_grad()
-def _rank_block(
-    scorer: Scorer, users: Tensor, start: int, k: int, masks: Sequence[_Pairs], closed: Tensor | None
-) -> TopK:
+def _score_block(scorer: Scorer, users: Tensor, start: int, masks: Sequence[_Pairs], closed: Tensor | None) -> _Block:
     scores = _scores(scorer, users, masks[0].num_items)
     for mask in masks:
         scores.view(-1)[mask.block(start, start + len(users), scores.device)] = -torch.inf
     if closed is not None:
         scores.masked_fill_(closed.to(scores.device), -torch.inf)
-    top = top_k(scores, k, users=users)
+    return _Block(users, start, scores, masks)
+
+
+@torch.no_grad()
+def _best(block: _Block, k: int) -> TopK:
+    """Returns the top k of every user of the block, -1 where nothing eligible is left."""
+    top = top_k(block.scores, k, users=block.users)
     return TopK(top.values, top.items.masked_fill_(top.values == -torch.inf, -1))
+
+
+@torch.no_grad()
+def _whole(wanted: Sequence[MetricAt], block: _Block, answers: _Pairs) -> dict[str, Tensor]:
+    """Returns the metrics that look at the whole ranking, of every user of the block."""
+    if not wanted:
+        return {}
+    relevant, eligible = block.marked([answers]), ~block.marked(block.masks)
+    return {metric.label: WITHOUT_CUTOFF[metric.name](block.scores, relevant, eligible) for metric in wanted}
 
 
 def _scores(scorer: Scorer, users: Tensor, num_items: int) -> Tensor:
@@ -381,20 +375,15 @@ def _closed_items(num_items: int, candidates: ArrayLike | None, exclude: ArrayLi
 def _values(
     wanted: Sequence[MetricAt], items: Tensor, answers: _Pairs, relevant: Tensor
 ) -> dict[str, NDArray[np.float64]]:
-    columns: dict[str, list[Tensor]] = {metric.label: [] for metric in wanted}
+    at_top = [metric for metric in wanted if metric.k is not None]
+    columns: dict[str, list[Tensor]] = {metric.label: [] for metric in at_top}
     for start in range(0, len(items), METRIC_BLOCK):
         hits = answers.contain(start, items[start : start + METRIC_BLOCK])
         count = relevant[start : start + METRIC_BLOCK].to(hits.device)
-        for metric in wanted:
+        for metric in at_top:
             columns[metric.label].append(metric(hits, count))
     return {label: torch.cat(parts).cpu().numpy() for label, parts in columns.items()}
 
 
 def _default_block(num_items: int, device: torch.device) -> int:
     return max(1, (BLOCK_CELLS if device.type == "cpu" else BLOCK_CELLS_GPU) // num_items)
-
-
-def _span(low: int, high: int | None) -> str:
-    if high is None:
-        return f"{low}+"
-    return str(low) if high == low + 1 else f"{low}–{high - 1}"

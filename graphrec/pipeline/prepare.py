@@ -161,7 +161,7 @@ def check(config: RunConfig, data: Dataset) -> None:
         ConfigError: If the device of a trained model is unknown or not there.
         ValueError: If ``k`` is larger than the catalogue, or no negatives are left for a user of a trained model.
     """
-    check_cutoffs(config.evaluation, data, MetricAt.parse(config.training.metric).k)
+    check_cutoffs(config.evaluation, data, MetricAt.parse(config.training.metric).k or 1)
     if config.model.is_closed_form:
         return
     check_device(config.training.device, where="training")

@@ -3,8 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
-from graphrec.evaluation.metrics import METRICS, MetricAt, ndcg, recall
+from graphrec.evaluation.metrics import METRICS, MetricAt, auc, ndcg, recall
 
 
 def slow(name: str, hits: list[bool], relevant: int, k: int) -> float:
@@ -95,7 +98,8 @@ def test_shapes_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize(
     ("text", "label"),
-    [("recall@20", "Recall@20"), ("NDCG@5", "NDCG@5"), ("HitRate@10", "HitRate@10"), ("hit_rate@1", "HitRate@1"),
+    [("recall@20", "Recall@20"), ("auc", "AUC"), (" AUC", "AUC"),
+     ("NDCG@5", "NDCG@5"), ("HitRate@10", "HitRate@10"), ("hit_rate@1", "HitRate@1"),
      ("map@3", "MAP@3"), ("MRR@3", "MRR@3"), (" precision@7 ", "Precision@7")],
 )  # fmt: skip
 def test_parse_and_label(text, label):
@@ -122,3 +126,86 @@ def test_metric_without_cut_off_is_refused(text):
 def test_cut_off_zero_is_refused():
     with pytest.raises(ValueError, match="k >= 1 for 'recall', got 0"):
         MetricAt.parse("recall@0")
+
+
+@pytest.mark.parametrize("text", ["auc@20", "AUC@", "auc@x"])
+def test_auc_has_no_cut_off(text):
+    with pytest.raises(ValueError, match="cut-off"):
+        MetricAt.parse(text)
+
+
+def test_auc_is_not_computed_from_hits(grid):
+    with pytest.raises(ValueError, match="'AUC', which needs the scores"):
+        MetricAt("auc")(*grid)
+
+
+def test_expand_gives_auc_once_and_repeats_nothing():
+    found = MetricAt.expand(["ndcg", "auc", "ndcg"], [5, 10, 5])
+    assert [metric.label for metric in found] == ["NDCG@5", "NDCG@10", "AUC"]
+    with pytest.raises(ValueError, match="unknown metric 'au': did you mean 'auc'"):
+        MetricAt.expand(["au"], [5])
+
+
+def slow_auc(scores, relevant, eligible) -> float:
+    """Pair by pair."""
+    won = [
+        1.0 if scores[one] > scores[other] else 0.5 if scores[one] == scores[other] else 0.0
+        for one in range(len(scores))
+        for other in range(len(scores))
+        if relevant[one] and eligible[other] and not relevant[other]
+    ]
+    return sum(won) / len(won) if won else 0.5
+
+
+AUC_SCORES = st.sampled_from([-math.inf, -3.0, -0.0, 0.0, 0.5, 1.0, 1.0 + 2**-23, 3e38, math.inf])
+AUC_CELLS = st.tuples(AUC_SCORES, st.sampled_from(["held out", "other", "masked"]))
+
+
+@given(
+    rows=st.integers(1, 9).flatmap(
+        lambda width: st.lists(
+            st.lists(
+                st.tuples(AUC_SCORES, st.sampled_from(["held out", "other", "masked"])), min_size=width, max_size=width
+            ),
+            min_size=1,
+            max_size=6,
+        )
+    ),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(max_examples=200, deadline=None)
+def test_auc_equals_the_pairs_one_by_one(rows, dtype):
+    scores = torch.tensor([[score for score, _ in row] for row in rows], dtype=dtype)
+    relevant = torch.tensor([[kind == "held out" for _, kind in row] for row in rows])
+    eligible = torch.tensor([[kind != "masked" for _, kind in row] for row in rows])
+    expected = [slow_auc(*row) for row in zip(scores.tolist(), relevant.tolist(), eligible.tolist(), strict=True)]
+    np.testing.assert_allclose(auc(scores, relevant, eligible).numpy(), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_auc_equals_sklearn(levels):
+    rng = np.random.default_rng(levels)
+    scores = torch.from_numpy(rng.integers(0, levels, (30, 200)).astype(np.float32))
+    kind = torch.from_numpy(rng.choice(3, (30, 200), p=[0.2, 0.7, 0.1]))
+    values = auc(scores, kind == 2, kind > 0)
+    for user in range(30):
+        eligible = kind[user] > 0
+        expected = roc_auc_score((kind[user] == 2)[eligible], scores[user][eligible])
+        assert values[user].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_auc_without_a_pair_is_chance():
+    scores = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
+    relevant = torch.tensor([[True, True], [False, False], [True, False]])
+    eligible = torch.tensor([[True, True], [True, True], [True, False]])
+    assert auc(scores, relevant, eligible).tolist() == [0.5, 0.5, 0.5]
+    assert auc(scores[:0], relevant[:0], eligible[:0]).shape == (0,)
+
+
+def test_auc_leaves_its_scores_alone_and_checks_shapes():
+    scores = torch.tensor([[3.0, 1.0, 2.0]])
+    mask = torch.tensor([[True, False, False]])
+    auc(scores, mask, torch.ones(1, 3, dtype=torch.bool))
+    assert scores.tolist() == [[3.0, 1.0, 2.0]]
+    with pytest.raises(ValueError, match=r"one shape.*\(1, 3\), \(1, 3\), \(1, 2\)"):
+        auc(scores, mask, torch.ones(1, 2, dtype=torch.bool))

@@ -1,63 +1,19 @@
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation import ranking
 from graphrec.evaluation.metrics import METRICS
-from graphrec.evaluation.ranking import Scorer, evaluate, mean_by_degree, rank, split_by_coldness, top_k
+from graphrec.evaluation.ranking import Scorer, evaluate, rank, top_k
+from tests.reference.ranking import Table, by_user, draw, interactions, reference_order
 
 INF = float("inf")
 SCORES = st.sampled_from([-INF, -2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 1.0 + 2**-23, 3e38, 1e-40, -1e-40, INF])
-
-
-@dataclass
-class Table:
-    """A scorer that looks its scores up."""
-
-    table: Tensor
-    asked: list[int] = field(default_factory=list)
-
-    def score(self, users: Tensor) -> Tensor:
-        self.asked.append(len(users))
-        return self.table[users]
-
-
-def interactions(pairs, num_users, num_items) -> Interactions:
-    pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-    users = Ids([f"u{row}" for row in range(num_users)], name="user")
-    items = Ids([f"i{row}" for row in range(num_items)], name="item")
-    return Interactions(user=pairs[:, 0], item=pairs[:, 1], users=users, items=items)
-
-
-def draw(seed, num_users=23, num_items=31, *, integer=False) -> tuple[Tensor, Interactions, Interactions, Interactions]:
-    """Scores and disjoint train, valid, test; the last two users have no training, every fifth user no test."""
-    rng = np.random.default_rng(seed)
-    part = rng.choice(4, (num_users, num_items), p=[0.7, 0.15, 0.05, 0.1])
-    part[-2:][part[-2:] == 1] = 0
-    part[::5][part[::5] == 3] = 0
-    scores = rng.integers(0, 4, (num_users, num_items)) if integer else rng.normal(size=(num_users, num_items))
-    sets = [interactions(np.argwhere(part == label), num_users, num_items) for label in (1, 2, 3)]
-    return torch.from_numpy(scores.astype(np.float32)), *sets
-
-
-def reference_order(scores, banned) -> list[int]:
-    """Best first, the lowest row first among equals, banned items and -inf left out."""
-    rows = [item for item, score in enumerate(scores) if item not in banned and score != -INF]
-    return sorted(rows, key=lambda item: (-scores[item], item))
-
-
-def by_user(part: Interactions) -> list[set[int]]:
-    sets: list[set[int]] = [set() for _ in range(part.num_users)]
-    for user, item in zip(part.user.tolist(), part.item.tolist(), strict=True):
-        sets[user].add(item)
-    return sets
 
 
 @given(
@@ -221,7 +177,7 @@ def test_no_gradient_is_recorded_and_grad_mode_is_left_as_it_was():
     assert evaluate(Table(scores), seen=train, truth=test).mean()["Recall@10"] > 0
     top = rank(Table(scores), [1, 2], 4, seen=train)
     assert not top.scores.requires_grad
-    for _ in ranking._ranked(
+    for _ in ranking._scored(
         Table(scores), torch.arange(4), 2, ranking._selected([train.csr()], torch.arange(4)), None, 2, False
     ):
         assert torch.is_grad_enabled()
@@ -285,6 +241,32 @@ def test_user_with_every_item_seen_gets_only_padding():
     assert result.scores.tolist() == [[-INF] * 3, [1.0, 1.0, -INF]]
 
 
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("mask_valid", [False, True])
+def test_auc_of_evaluate_equals_sklearn_per_user(integer, mask_valid):
+    scores, train, valid, test = draw(15, integer=integer)
+    also = {"also_mask": valid} if mask_valid else {}
+    result = evaluate(Table(scores), seen=train, truth=test, metrics=("recall", "auc"), ks=(4, 2), block_size=5, **also)
+    assert list(result.frame) == ["Recall@4", "Recall@2", "AUC"]
+    banned, truth = by_user(train), by_user(test)
+    for user in result.frame.index:
+        masked = banned[user] | (by_user(valid)[user] if mask_valid else set())
+        eligible = [item for item in range(31) if item not in masked]
+        expected = roc_auc_score([item in truth[user] for item in eligible], scores[user, eligible])
+        assert result.frame.loc[user, "AUC"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_auc_changes_nothing_else_and_no_block_size_changes_it():
+    scores, train, _, test = draw(16, integer=True)
+    plain = evaluate(Table(scores), seen=train, truth=test)
+    both = evaluate(Table(scores), seen=train, truth=test, metrics=(*METRICS, "auc"))
+    assert both.frame.drop(columns="AUC").equals(plain.frame)
+    assert np.array_equal(both.lists, plain.lists)
+    for size in (1, 7, 100):
+        alone = evaluate(Table(scores), seen=train, truth=test, metrics=("auc",), ks=(1,), block_size=size)
+        assert alone.frame["AUC"].equals(both.frame["AUC"])
+
+
 def test_padding_is_never_a_hit():
     # user 1 is padded; the last item of user 0 is a test item, one position before user 1's first
     seen, truth = interactions([(1, 0), (1, 1)], 2, 4), interactions([(0, 3), (1, 2)], 2, 4)
@@ -340,51 +322,16 @@ def test_evaluate_refuses_bad_input():
     assert scorer.asked == []
 
 
-def test_mean_by_degree():
-    train = interactions([(1, 0)] + [(2, i) for i in range(4)] + [(3, i) for i in range(5)], 5, 12)
-    test = interactions([(user, 11) for user in (0, 1, 2, 3)], 5, 12)
-    scores = torch.zeros(5, 12)
-    scores[[1, 3], 11] = 1.0
-    result = evaluate(Table(scores), seen=train, truth=test, metrics=("recall",), ks=(1,))
-    frame = mean_by_degree(result, train.user_degree())
-    assert frame.index.tolist() == ["0", "1–4", "5–9"]
-    assert frame["num_users"].tolist() == [1, 2, 1]
-    assert frame["Recall@1"].tolist() == [0.0, 0.5, 1.0]
-    assert mean_by_degree(result, train.user_degree(), edges=(5,)).index.tolist() == ["0–4", "5+"]
-    with pytest.raises(ValueError, match="each of 5 users, got 3"):
-        mean_by_degree(result, np.zeros(3, np.int64))
-
-
-def test_slices_by_degree_average_back_to_the_mean():
-    scores, train, _, test = draw(13)
-    result = evaluate(Table(scores), seen=train, truth=test, metrics=("ndcg",), ks=(10,))
-    frame = mean_by_degree(result, train.user_degree(), edges=(1, 3, 5))
-    assert np.average(frame["NDCG@10"], weights=frame["num_users"]) == pytest.approx(result.mean()["NDCG@10"])
-
-
-def test_cold_items_are_scored_apart_but_ranked_among_all():
-    train = interactions([(0, 0), (1, 1), (2, 1)], 3, 4)
-    test = interactions([(0, 2), (0, 1), (1, 3), (2, 0)], 3, 4)
-    cold, warm = split_by_coldness(test, train)
-    assert sorted(cold.item.tolist()) == [2, 3]
-    assert sorted(warm.item.tolist()) == [0, 1]
-    scores = torch.tensor([[0.0, 3, 2, 1], [2, 0, 1, 3], [0, 0, 0, 0]])
-    result = evaluate(Table(scores), seen=train, truth=cold, metrics=("mrr",), ks=(3,))
-    assert result.frame["MRR@3"].to_dict() == {0: 1 / 2, 1: 1.0}
-    assert sorted(split_by_coldness(test, train, threshold=1)[0].item.tolist()) == [0, 2, 3]
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("integer", [False, True])
 def test_gpu_equals_cpu(integer):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     scores, train, valid, test = draw(14, integer=integer)
-    expected = evaluate(Table(scores), seen=train, truth=test).frame
+    chosen = {"seen": train, "truth": test, "metrics": (*METRICS, "auc")}
+    expected = evaluate(Table(scores), **chosen).frame
     for device in ("cpu", "cuda"):
-        assert evaluate(Table(scores.cuda()), seen=train, truth=test, device=device, block_size=7).frame.equals(
-            expected
-        )
+        assert evaluate(Table(scores.cuda()), **chosen, device=device, block_size=7).frame.equals(expected)
     chosen = {"seen": train, "exclude": valid, "candidates": range(3, 20)}
     result, ours = (rank(Table(table), [5, 2], 6, **chosen) for table in (scores, scores.cuda()))
     assert ours.items.is_cuda
