@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,15 @@ def learning_curves(runs: Sequence[RunFolder], path: str | Path) -> Path:
     return Path(path)
 
 
+def loss_terms(row: Mapping[str, float], metric: str) -> dict[str, float]:
+    """Returns the loss terms of an epoch: all but the validation metric, and diagnostics, whose names have a slash.
+
+    >>> loss_terms({"epoch": 1, "bpr": 0.5, "seconds": 2.0, "Recall@20": 0.1, "coupling/text": 0.3}, "Recall@20")
+    {'bpr': 0.5}
+    """
+    return {name: value for name, value in row.items() if name not in (*NOT_LOSS, metric) and "/" not in name}
+
+
 def _draw(left: Any, right: Any, run: RunFolder, metrics: dict[str, Any], colour: str) -> None:
     label, metric = metrics["label"], metrics["metric"]
     history = run.history()
@@ -64,7 +73,7 @@ def _draw(left: Any, right: Any, run: RunFolder, metrics: dict[str, Any], colour
     left.plot([row["epoch"] for row in scored], [row[metric] for row in scored], color=colour, label=label)
     best = [row for row in scored if row["epoch"] == metrics["best_epoch"]]
     left.plot([row["epoch"] for row in best], [row[metric] for row in best], "o", color=colour, markersize=6)
-    losses = [sum(value for name, value in row.items() if name not in (*NOT_LOSS, metric)) for row in history]
+    losses = [sum(loss_terms(row, metric).values()) for row in history]
     right.plot([row["epoch"] for row in history], losses, color=colour, label=label)
 
 

@@ -24,7 +24,7 @@ from graphrec.runtime import generator, logger, track
 from graphrec.training.sampling import PairLoader
 from graphrec.training.schedule import ScheduleConfig
 from graphrec.training.state import Keeper, TrainingState
-from graphrec.training.tracking import Tracker
+from graphrec.training.tracking import Tracker, TrackerName
 
 log = logger(__name__)
 CHECK_EVERY = 50
@@ -54,6 +54,8 @@ class TrainingConfig(Config):
     refit: bool = False
     """Whether to train once more on train and valid together, for the chosen number of epochs."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 1
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """What a run is reported to, beside ``history.jsonl``; MLflow and Weights & Biases are extras."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: str = "auto"
     devices: Annotated[int, Field(ge=1)] = 1
@@ -68,13 +70,19 @@ class TrainingResult:
         best_epoch: The epoch whose weights the model now has, counted from 1.
         best_value: Its validation metric; NaN without validation.
         epochs: The number of epochs trained.
-        history: One mapping per epoch: loss terms, seconds, and the validation metric where it was evaluated.
+        history: One mapping per epoch: loss terms, seconds, and where it was evaluated the validation metric and what
+            the model says of itself, by names with a slash.
     """
 
     best_epoch: int
     best_value: float
     epochs: int
     history: tuple[Mapping[str, float], ...]
+
+    def summary(self, metric: str) -> dict[str, float]:
+        """Returns what training came to: the epochs, the chosen one, and its validation metric if there is one."""
+        best = {} if math.isnan(self.best_value) else {metric: self.best_value}
+        return {"epochs": self.epochs, "best_epoch": self.best_epoch, **best}
 
 
 class Trainer:
@@ -112,6 +120,7 @@ class Trainer:
 
         Raises:
             FloatingPointError: If a loss term stops being finite; names the term and the batch.
+            ValueError: If a diagnostic of the model has a name that would be taken for a loss term.
             CheckpointError: If the checkpoint belongs to another data set, configuration or version.
         """
         config = self.config
@@ -130,6 +139,7 @@ class Trainer:
             values["seconds"] = time.perf_counter() - began
             if len(split.valid) and _is_due(epoch + 1, config.evaluate_every, config.max_epochs):
                 values[config.metric] = fabric.broadcast(validate(model, split, config.metric))
+                values |= diagnose(model)
             state.observe(epoch + 1, values, values.get(config.metric), model)
             self._report(fabric, state, values)
             if self.folder is not None and _is_due(epoch + 1, config.checkpoint_every, config.max_epochs):
@@ -174,12 +184,30 @@ class Trainer:
 
 
 def validate(model: Recommender, split: Split, metric: str) -> float:
-    """Returns a validation metric of the model as it is now, such as ``"Recall@20"``."""
+    """Returns a validation metric of the model as it is now, such as ``"Recall@20"`` or ``"AUC"``."""
     wanted = MetricAt.parse(metric)
     model.eval()
     with torch.no_grad():
-        result = evaluate(frozen(model), seen=split.train, truth=split.valid, metrics=(wanted.name,), ks=(wanted.k,))
+        ks = (wanted.k or 1,)  # AUC has no cut-off
+        result = evaluate(frozen(model), seen=split.train, truth=split.valid, metrics=(wanted.name,), ks=ks)
     return result.mean()[wanted.label]
+
+
+def diagnose(model: Recommender) -> dict[str, float]:
+    """Returns what the model says of itself as it is now, without values that are not finite.
+
+    Raises:
+        ValueError: If a name has no slash: it would be taken for a loss term.
+    """
+    model.eval()
+    with torch.no_grad():
+        found = model.diagnostics()
+    for name in found:
+        if "/" not in name:
+            raise ValueError(
+                f"expected names like 'coupling/text' from {type(model).__name__}.diagnostics, got {name!r}"
+            )
+    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 
 def _fabric(config: TrainingConfig) -> Fabric:
