@@ -34,6 +34,7 @@ class Study:
         trials: A row per trial: ``number``, ``state`` (complete, pruned, failed, lost, running or waiting), ``value``
             of the first objective, with several also ``value.<objective>`` of each, a column per tuned setting by
             dotted path, ``seconds``, ``epochs``, ``best_epoch``, ``error``, ``retry_of`` and ``same_as``.
+        params: The values of every trial by its number and dotted path, as Optuna keeps them.
         front: The numbers of the best trial, or of those on the Pareto front, the best in the first objective first;
             none before a trial was finished.
         settings: Every setting; those that were tuned as they are without tuning.
@@ -44,6 +45,7 @@ class Study:
     folder: Path
     objectives: tuple[str, ...]
     trials: pd.DataFrame = field(repr=False)
+    params: Mapping[int, Mapping[str, Any]] = field(repr=False)
     front: tuple[int, ...]
     settings: Mapping[str, Any] = field(repr=False)
     space: Mapping[str, Parameter] = field(repr=False)
@@ -89,7 +91,7 @@ class Study:
 
     def config_of(self, number: int) -> dict[str, Any]:
         """Returns the complete settings of a trial, as ``RunConfig`` takes them."""
-        return with_params(self.settings, self.space, self._params(number))
+        return with_params(self.settings, self.space, self.params[number])
 
     def values_of(self, number: int) -> dict[str, float]:
         """Returns what a finished trial reached, by objective."""
@@ -136,15 +138,12 @@ class Study:
         return "".join(f"# {line}\n" for line in lines)
 
     def _found(self, number: int) -> dict[str, Any]:
-        params = {path: self.space[path].decode(value) for path, value in self._params(number).items()}
+        params = {path: self.space[path].decode(value) for path, value in self.params[number].items()}
         return {"trial": int(number), "values": self.values_of(number), "params": params}
 
     def row(self, number: int) -> dict[str, Any]:
         """Returns a trial of the table by its number."""
         return {str(name): value for name, value in self.trials.set_index("number").loc[number].items()}
-
-    def _params(self, number: int) -> dict[str, Any]:
-        return dict(self.trials.attrs["params"][number])
 
 
 def load_study(folder: str | Path) -> Study:
@@ -170,7 +169,9 @@ def read_study(found: Any, folder: Path) -> Study:
     objectives = tuple(notes[ABOUT]["objectives"])
     space = {path: Parameter.read(path, values) for path, values in notes[SPACE].items()}
     front = _front([trial for trial in trials if trial.state.name == "COMPLETE"], objectives)
-    return Study(folder, objectives, _frame(trials, objectives, space), front, notes[SETTINGS], space, notes[BUDGET])
+    params = {trial.number: dict(trial.params) for trial in trials}
+    table = _frame(trials, objectives, space)
+    return Study(folder, objectives, table, params, front, notes[SETTINGS], space, notes[BUDGET])
 
 
 def _front(trials: list[Any], objectives: tuple[str, ...]) -> tuple[int, ...]:
@@ -191,9 +192,7 @@ def _frame(trials: list[Any], objectives: tuple[str, ...], space: Mapping[str, P
     frame = pd.DataFrame(rows, columns=[*names, "retry_of", "same_as"])
     types = dict.fromkeys(("value", *several, "seconds"), "float64")
     types |= dict.fromkeys(("epochs", "best_epoch", "retry_of", "same_as"), "Int64")
-    frame = frame.astype(types)
-    frame.attrs["params"] = {trial.number: dict(trial.params) for trial in trials}
-    return frame
+    return frame.astype(types)
 
 
 def _row(trial: Any, objectives: tuple[str, ...], space: Mapping[str, Parameter]) -> dict[str, Any]:
