@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-import pandas as pd
 from markupsafe import Markup
 
-from graphrec.evaluation.significance import compare, holm, paired_t, per_user
+from graphrec.evaluation.differences import Differences
+from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare_scores, holm, paired_t
 from graphrec.report.page.study import Study
 
-LEVEL = 0.05
 NAMED = 3  # models that a sentence names before it counts them
 
 
@@ -31,35 +30,38 @@ class Answer:
 def answer(study: Study) -> Answer:
     """Names the model with the highest mean and the models from which it cannot be told apart.
 
-    Every pair of models is tested (paired by user, seeds averaged) and all p-values are corrected together by Holm:
-    the best was chosen by looking, so testing it against the next alone would claim too much.
+    Every pair of models is tested over users and seeds, and all p-values are corrected together by Holm: the best was
+    chosen by looking, so testing it against the next alone would claim too much.
     """
     metric = study.table.tested
     means = {row.label: row.mean[metric] for row in study.table.rows if not row.is_ceiling}
     ranked = sorted(means, key=means.__getitem__, reverse=True)
     best = ranked[0]
     if len(ranked) == 1:
-        only = Markup("<strong>{}</strong>, the only model here, reaches a {} of {:.4f}.").format(
-            best, metric, means[best]
-        )
-        return Answer(only, "With one model there is nothing to compare.")
-    values = {label: per_user([run.users("test")[metric] for run in study.groups[label]], metric) for label in ranked}
-    p_values = _corrected(values)
+        only = Markup("<strong>{}</strong>, the only model here, reaches a {} of {:.4f}.")
+        return Answer(only.format(best, metric, means[best]), "With one model there is nothing to compare.")
+    scores = {label: study.scores(label, metric) for label in ranked}
+    p_values = _corrected(scores, metric)
     equal = [label for label in ranked[1:] if p_values[frozenset((best, label))] >= LEVEL]
     say = _cannot_tell if equal else _wins
-    return Answer(say(metric, ranked, means, equal), _detail(values, ranked, p_values, metric))
+    pair = (best, equal[0] if equal else ranked[1])
+    found = compare_scores([(scores[pair[0]], scores[pair[1]])], [metric])[0]
+    return Answer(say(metric, ranked, means, equal), _detail(pair, found, p_values))
 
 
-def _corrected(values: dict[str, pd.Series]) -> dict[frozenset[str], float]:
+def _corrected(scores: dict[str, Scores], metric: str) -> dict[frozenset[str], float]:
     """Returns the p-value of every pair of models, corrected by Holm for the number of pairs."""
-    pairs = list(combinations(values, 2))
-    found = [paired_t(values[one] - values[other].reindex(values[one].index)) for one, other in pairs]
+    pairs = list(combinations(scores, 2))
+    aligned = {label: found.aligned(next(iter(scores.values())).users, metric) for label, found in scores.items()}
+    found = [paired_t(Differences.between(aligned[one], aligned[other])) for one, other in pairs]
     return {frozenset(pair): float(p) for pair, p in zip(pairs, holm(found), strict=True)}
 
 
 def _wins(metric: str, ranked: list[str], means: dict[str, float], equal: list[str]) -> Markup:
     best, following = ranked[0], ranked[1]
-    return Markup("<strong>{}</strong> is best: its {} of {:.4f} is {} that of {} ({:.4f}), {}.").format(
+    return Markup(
+        "<strong>{}</strong> is best: its {} of {:.4f} is {} that of {} ({:.4f}), and {} is significant."
+    ).format(
         best, metric, means[best], _above(means, best, following), following, means[following], _surely(len(ranked))
     )
 
@@ -73,7 +75,7 @@ def _cannot_tell(metric: str, ranked: list[str], means: dict[str, float], equal:
 
 
 def _surely(count: int) -> str:
-    return "a significant difference" if count == 2 else "significantly so, as from all other models"
+    return "the difference" if count == 2 else "the difference to every other model"
 
 
 def _above(means: dict[str, float], best: str, other: str) -> str:
@@ -90,12 +92,12 @@ def _several(labels: list[str]) -> str:
     return f"{labels[0]} and {len(labels) - 1} other models"
 
 
-def _detail(values: dict[str, pd.Series], ranked: list[str], p_values: dict[frozenset[str], float], metric: str) -> str:
-    first, second = ranked[:2]
-    found = compare([values[first]], [values[second]], metric)
-    p = p_values[frozenset((first, second))]
+def _detail(pair: tuple[str, str], found: Comparison, p_values: dict[frozenset[str], float]) -> str:
+    p = p_values[frozenset(pair)]
+    sample = f"{found.num_users:,} users" + (" and seeds" if found.covers_training and max(found.seeds) else "")
+    unknown = "" if found.covers_training else " One seed each: how much training varies is not in the test."
     return (
-        f"{first} − {second}: {found.difference:+.4f}, 95 % interval {found.low:+.4f} to {found.high:+.4f}, "
-        f"p {'< 0.0001' if p < 1e-4 else f'= {p:.4f}'} (paired t over {found.num_users:,} users, "
-        f"Holm over all {len(p_values)} pairs)."
+        f"{pair[0]} − {pair[1]}: {found.difference:+.4f}, 95 % interval {found.low:+.4f} to {found.high:+.4f}, "
+        f"p {'< 0.0001' if p < 1e-4 else f'= {p:.4f}'} (paired t over {sample}, Holm over all {len(p_values)} pairs). "
+        f"The test would have found a difference of {found.detectable:.4f} in 4 of 5 such experiments.{unknown}"
     )

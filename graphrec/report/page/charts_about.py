@@ -29,10 +29,17 @@ def configs(study: Study) -> Section | None:
     """Shows the settings in which the models differ, then every config whole, with a button that copies it."""
     found = {label: runs[0].config() for label, runs in study.groups.items()}
     different = _different(found)
+    shared = {key: values for key, values in different.items() if len(values) > 1}
     body = Markup("")
-    if different:
-        rows = [(key, *(values.get(label, UNSET) for label in found)) for key, values in different.items()]
+    if shared:
+        rows = [(key, *(values.get(label, UNSET) for label in found)) for key, values in shared.items()]
         body += table(("setting", *found), rows, caption="Settings that are not the same in all models", numbers=False)
+    own = [(key, *next(iter(values.items()))) for key, values in different.items() if len(values) == 1]
+    if own and len(found) > 1:
+        body += folded(
+            "Settings of one model alone",
+            table(("setting", "model", "value"), own, caption="Settings that only one model has", numbers=False),
+        )
     body += heading("Every config")
     for label, runs in study.groups.items():
         seeds = ", ".join(str(run.metrics()["seed"]) for run in runs)

@@ -8,9 +8,11 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from graphrec.evaluation.lists import Lists
 from graphrec.evaluation.metrics import MetricAt
+from graphrec.report.page.charts_items import kept_lists
 from graphrec.report.page.section import Section, chart, folded, heading, note, number, side_by_side, table
-from graphrec.report.page.study import Study
+from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import axes, band, line
 from graphrec.runs import RunFolder
 
@@ -25,17 +27,13 @@ def metric_by_k(study: Study) -> Section | None:
     Raises:
         ValueError: If a curve does not meet a value that the run stored.
     """
-    groups = {
-        label: found
-        for label, runs in study.groups.items()
-        if (found := [run for run in runs if run.has_lists("test")])
-    }
+    groups = kept_lists(study)
     if not groups:
         return None
     curves = {label: [_curves(study, run) for run in runs] for label, runs in groups.items()}
     charts = [heading(_title(name)) + _chart(study, name, curves) for name in SHOWN]
     absent = [label for label in study.labels if label not in groups]
-    body = side_by_side(*charts) + folded("The values as a table", _table(curves))
+    body = legend(study, groups) + side_by_side(*charts) + folded("The values as a table", _table(curves))
     body += note(
         "Bands: lowest to highest seed. Every curve was recomputed from the kept lists and meets the stored values."
     )
@@ -48,13 +46,9 @@ def metric_by_k(study: Study) -> Section | None:
 
 def hits_of(study: Study, run: RunFolder) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Returns which ranked items are relevant ``(num_users, max_k)`` and how many each user has ``(num_users,)``."""
-    lists, truth = run.lists("test"), study.dataset.test.csr()
-    truth = truth[study.dataset.split.users.rows(run.users("test").index)]
-    owner, num_items = np.arange(len(lists)), truth.shape[1]
-    relevant = np.diff(truth.indptr).astype(np.int64)
-    wanted = np.repeat(owner, relevant) * num_items + truth.indices
-    hits = np.isin(owner[:, None] * num_items + lists, wanted) & (lists >= 0)
-    return hits, relevant
+    data = study.dataset
+    lists = Lists.by_id(run.users("test").index, run.lists("test"), data.split.users)
+    return lists.hits(data.test), np.diff(data.test.csr().indptr).astype(np.int64)[lists.users]
 
 
 def curves_of(hits: NDArray[np.bool_], relevant: NDArray[np.int64]) -> dict[str, Curve]:
@@ -98,9 +92,9 @@ def _chart(study: Study, name: str, curves: Mapping[str, list[dict[str, Curve]]]
         traces.append(line(label, ks, values.mean(axis=0), study.look(label), hovertemplate=hover))
     title = _title(name)
     return chart(
-        {"data": traces, "layout": axes("k", title, legend={"orientation": "h"})},
+        {"data": traces, "layout": axes("k", "")},
         label=f"{title} at every cut-off k, one line per model",
-        height=400,
+        height=340,
     )
 
 

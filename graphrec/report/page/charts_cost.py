@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphrec.report.page.section import Section, chart, folded, note, number, table
-from graphrec.report.page.study import Study
+from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import axes
 from graphrec.runs import RunFolder
 
@@ -26,11 +26,11 @@ def accuracy_against_cost(study: Study) -> Section | None:
     if not costs:
         return None
     largest = max((cost["memory"] for cost in costs.values() if not math.isnan(cost["memory"])), default=math.nan)
-    traces = [_bubble(study, label, cost, largest) for label, cost in costs.items()]
-    layout = axes("training time in seconds, log scale", metric, legend={"itemsizing": "constant"})
+    traces = [trace for label, cost in costs.items() for trace in _bubble(study, label, cost, largest)]
+    layout = axes("training time in seconds, log scale", metric)
     layout["xaxis"] |= {"type": "log", "tickformat": "~g"}
     about = f"{metric} against training time, one bubble per model"
-    body = chart({"data": traces, "layout": layout}, label=about, height=460)
+    body = legend(study, costs) + chart({"data": traces, "layout": layout}, label=about, height=460)
     body += note(
         "Area: peak memory of the process, which several models may have shared; a model that ran after a larger one "
         "then shows at least the memory of that one. Bars: lowest to highest seed."
@@ -56,22 +56,22 @@ def _cost(runs: Sequence[RunFolder], metric: str) -> dict[str, float]:
     }
 
 
-def _bubble(study: Study, label: str, cost: dict[str, float], largest: float) -> dict[str, Any]:
+def _bubble(study: Study, label: str, cost: dict[str, float], largest: float) -> list[dict[str, Any]]:
+    """Returns the bubble of a model, and its marker with a bar where seeds differ."""
     look = study.look(label)
     share = 0.0 if math.isnan(cost["memory"]) else cost["memory"] / largest
-    about = f"{label}<br>%{{y:.4f}} after {cost['seconds']:.3g} s, {number(cost['memory'], 0)} MiB<extra></extra>"
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": label,
-        "x": [cost["seconds"]],
-        "y": [cost["value"]],
-        "error_y": {"array": [cost["up"]], "arrayminus": [cost["down"]], "color": look.colour, "thickness": 1.2},
-        "marker": {
-            "size": max(SMALLEST, LARGEST * math.sqrt(share)),
-            "symbol": look.symbol,
-            "color": f"{look.colour}/0.35",
-            "line": {"color": look.colour, "width": 2},
+    place = {"type": "scatter", "mode": "markers", "legendgroup": label, "x": [cost["seconds"]], "y": [cost["value"]]}
+    size = max(SMALLEST, LARGEST * math.sqrt(share))
+    bubble = {"size": size, "color": f"{look.colour}/0.2", "line": {"color": f"{look.colour}/0.7", "width": 1}}
+    spread = {"array": [cost["up"]], "arrayminus": [cost["down"]], "color": look.colour, "visible": cost["up"] > 0}
+    about = f"%{{y:.4f}} after {cost['seconds']:.3g} s, {number(cost['memory'], 0)} MiB"
+    return [
+        place | {"name": label, "marker": bubble, "hoverinfo": "skip"},
+        place
+        | {
+            "name": label,
+            "marker": {"size": 9, "symbol": look.symbol, "color": look.colour},
+            "error_y": spread | {"thickness": 1.5, "width": 4},
+            "hovertemplate": about,
         },
-        "hovertemplate": about,
-    }
+    ]

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from graphrec.report.page.section import Section, chart, heading, note, side_by_side
-from graphrec.report.page.study import Study
+from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import Style, axes, band, line, style
 from graphrec.runs import RunFolder
 
@@ -33,7 +33,7 @@ def learning_curves(study: Study) -> Section | None:
     if not trained:
         return None
     terms = names(trained.values(), lambda name, metrics: SEPARATOR not in name and name not in (*NOT_LOSS, metrics))
-    body = heading("Validation") + _validation(study, trained)
+    body = legend(study, study.labels) + heading("Validation") + _validation(study, trained)
     body += side_by_side(*(heading(f"Loss term: {term}") + _term(study, trained, term) for term in terms))
     body += note(
         "Lines: mean over seeds, as far as all of them went; bands: lowest to highest seed. Open markers: the epoch "
@@ -71,7 +71,8 @@ def diagnostic_charts(study: Study, kind: str, title: str) -> list[Markup]:
         if traces:
             about = f"{kind} of {', '.join(curves)} over the epochs of {label}"
             charts.append(
-                heading(label) + chart({"data": traces, "layout": axes("epoch", title)}, label=about, height=300)
+                heading(label)
+                + chart({"data": traces, "layout": axes("epoch", "", showlegend=True)}, label=about, height=300)
             )
     return charts
 
@@ -121,7 +122,7 @@ def _validation(study: Study, trained: Mapping[str, Sequence[RunFolder]]) -> Mar
     for label in study.labels:
         if label not in trained:
             traces += _level(label, study.groups[label], metric, longest, study.look(label))
-    figure = {"data": traces, "layout": axes("epoch", f"{metric}, validation")}
+    figure = {"data": traces, "layout": axes("epoch", metric)}
     return chart(figure, label=f"{metric} on validation over the epochs, one line per model", height=440)
 
 
@@ -146,7 +147,6 @@ def _level(label: str, runs: Sequence[RunFolder], metric: str, longest: int, loo
         return []
     mean = sum(values) / len(values)
     dotted = {"color": look.colour, "dash": "dot", "width": 1.5}
-    # points all along the line: the hover box needs some to show
     return [line(label, [1, longest], [mean, mean], look, line=dotted, hovertemplate="%{y:.4f}")]
 
 
@@ -156,6 +156,6 @@ def _term(study: Study, trained: Mapping[str, Sequence[RunFolder]], term: str) -
         for label, runs in trained.items()
         for trace in traces_of(label, over_seeds(runs, term), study.look(label))
     ]
-    layout = axes("epoch", "per batch", legend={"orientation": "h"})
-    layout["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1}
-    return chart({"data": traces, "layout": layout}, label=f"Loss term {term} over the epochs", height=320)
+    layout = axes("epoch", "")
+    layout["yaxis"] |= {"type": "log", "tickformat": "~g"}
+    return chart({"data": traces, "layout": layout}, label=f"Loss term {term} over the epochs", height=280)

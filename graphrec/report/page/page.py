@@ -31,7 +31,7 @@ SECTIONS = (
     "charts_cost:accuracy_against_cost",
     "charts_slices:slices",
     "charts_items:head_and_tail",
-    "charts_items:beyond_accuracy",
+    "charts_beyond:beyond_table",
     "charts_coupling:couplings",
     "charts_curves:alignment_and_uniformity",
     "atlas:item_map",

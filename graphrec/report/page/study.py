@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from torch_geometric.data import HeteroData
+
 from graphrec.data.dataset import Dataset
-from graphrec.report.page.theme import Style, style
+from graphrec.evaluation.significance import Scores
+from graphrec.features.table import FeatureTable
+from graphrec.graph.neighbors import flagged_nodes, item_modalities
+from graphrec.report.page.theme import Style, style, swatch
 from graphrec.report.table import Report, report
-from graphrec.runs import ORACLE, RunFolder, load_dataset
+from graphrec.runs import ORACLE, RunFolder, load_dataset, load_graph
+from graphrec.runs.graph import TYPES
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,52 @@ class Study:
         """Returns colour, marker and dash of a label, the same in every chart."""
         return style(self.labels.index(label))
 
+    @cached_property
+    def graph(self) -> HeteroData:
+        """The training graph, which has the vectors.
+
+        Raises:
+            RunFolderError: If a file is missing or damaged.
+        """
+        return load_graph(self.first.path)
+
+    @cached_property
+    def modality_masks(self) -> dict[str, NDArray[np.bool_]]:
+        """Which items have a modality ``(num_items,)``; what was imputed counts as missing."""
+        return {name: self._mask(name) for name in item_modalities(self.graph)}
+
+    @cached_property
+    def features(self) -> dict[str, FeatureTable]:
+        """The vectors of every modality that has some, imputed ones left out."""
+        return {name: self._features(name) for name in self.modality_masks if "x" in self.graph[name]}
+
+    def scores(self, label: str, metric: str) -> Scores:
+        """Returns a metric of every user and run of a label; a model without training has no seeds."""
+        runs = self.groups[label]
+        found = {run.metrics()["seed"]: run.users("test")[metric] for run in runs}
+        return Scores.of(found if not runs[0].metrics()["closed_form"] else next(iter(found.values())), metric)
+
+    def _mask(self, modality: str) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self.dataset.split.items), dtype=bool)
+        mask[self._rows(modality)[0]] = True
+        return mask
+
+    def _features(self, modality: str) -> FeatureTable:
+        rows, present = self._rows(modality)
+        order = np.argsort(rows)
+        values = self.graph[modality].x.numpy()[present][order]
+        return FeatureTable(self.dataset.split.items, rows[order], np.ascontiguousarray(values, dtype=np.float32))
+
+    def _rows(self, modality: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Returns the items of the nodes that stand for something real, and which nodes those are."""
+        present = ~flagged_nodes(self.graph, modality).numpy()
+        return self.graph[modality].item_id.numpy()[present], present
+
     @property
     def first(self) -> RunFolder:
-        """A run that has the data set and the graph; all runs of a study share them."""
-        return next(run for run in self.runs if run.metrics()["kind"] != ORACLE)
+        """A run of a model, one with the data set and the graph if any has them."""
+        models = [run for runs in self.groups.values() for run in runs]
+        return next((run for run in models if run.dataset.is_dir() and (run.path / TYPES).is_file()), models[0])
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -84,3 +135,16 @@ def make_study(
     table = report(runs, reference=base, metrics=metrics)
     about = runs[0].data()
     return Study(about["name"], about["identity"], tuple(runs), base, table, folder)
+
+
+def legend(study: Study, labels: Iterable[str]) -> Markup:
+    """Returns buttons with the look of the labels, which show and hide them in all charts of the section."""
+    buttons = [
+        Markup('<button type="button" aria-pressed="true" data-series="{0}">{1}{0}</button>').format(
+            label, swatch(study.look(label))
+        )
+        for label in labels
+    ]
+    return Markup('<div class="legend" role="group" aria-label="Shown models">{}</div>').format(
+        Markup("").join(buttons)
+    )

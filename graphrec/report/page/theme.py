@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 COLOURS = 8
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+OUTLINES = {  # of the markers, around (15, 6)
+    "circle": "M11 6a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
+    "square": "M11.5 2.5h7v7h-7z",
+    "diamond": "M15 1l5 5-5 5-5-5z",
+    "triangle-up": "M15 1.5l4.6 8h-9.2z",
+    "cross": "M13.6 1.5h2.8v3.1h3.1v2.8h-3.1v3.1h-2.8v-3.1h-3.1v-2.8h3.1z",
+    "triangle-down": "M15 10.5l4.6-8h-9.2z",
+    "star": "M15 .8l1.4 3.4 3.7.3-2.8 2.4.9 3.6-3.2-1.9-3.2 1.9.9-3.6-2.8-2.4 3.7-.3z",
+}
 
 LIGHT = {
     "@0": "#0072B2",
@@ -93,4 +104,14 @@ def band(name: str, x: Any, low: Any, high: Any, look: Style) -> dict[str, Any]:
 
 def axes(x: str, y: str, **more: Any) -> dict[str, Any]:
     """Returns a layout with titles of the axes; ``more`` is laid over it."""
-    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}} | more
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "showlegend": False} | more
+
+
+def swatch(look: Style) -> Markup:
+    """Returns the line and marker of a series as a small picture, for legends and tables."""
+    dashes = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3", "longdash": "11 4"}
+    return Markup(
+        '<svg class="swatch" viewBox="0 0 30 12" width="30" height="12" aria-hidden="true" style="color:var(--{})">'
+        '<path d="M1 6h28" stroke="currentColor" stroke-width="2" stroke-dasharray="{}"/>'
+        '<path d="{}" fill="currentColor"/></svg>'
+    ).format(look.colour[1:], dashes[look.dash], OUTLINES[look.symbol])

@@ -98,6 +98,20 @@
   system.addEventListener("change", () => { if (!root.dataset.theme) themed(); });
   name();
 
+  document.addEventListener("click", (event) => {
+    const series = event.target.closest("[data-series]");
+    if (!series) return;
+    const shown = series.getAttribute("aria-pressed") !== "true";
+    series.setAttribute("aria-pressed", shown);
+    for (const element of series.closest("section").querySelectorAll(".chart")) {
+      element.figure ??= JSON.parse(element.querySelector("script").textContent);
+      for (const trace of element.figure.data) {
+        if ((trace.legendgroup ?? trace.name) === series.dataset.series) trace.visible = shown;
+      }
+      if (element.dataset.drawn) draw(element);
+    }
+  });
+
   document.addEventListener("click", async (event) => {
     const copy = event.target.closest("[data-copy]");
     if (!copy) return;

@@ -1,0 +1,148 @@
+"""Accuracy on parts of the items and of the users, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from graphrec.evaluation.differences import components
+from graphrec.evaluation.lists import Lists
+from graphrec.evaluation.metrics import METRICS, MetricAt
+from graphrec.evaluation.slices import item_slices, slice_items, slice_users, user_slices
+from graphrec.report.page.charts_items import cutoff, kept_lists
+from graphrec.report.page.section import Section, chart, folded, heading, note, number, table
+from graphrec.report.page.study import Study, legend
+from graphrec.report.page.theme import axes
+from graphrec.runs import RunFolder
+
+Slices = Mapping[str, NDArray[np.bool_]]
+POPULARITY = ("cold", "tail", "mid", "head")
+CONFIDENCE = 0.95
+FALLBACK = "recall"  # where the tested metric cannot be computed from lists
+
+
+class Estimate(NamedTuple):
+    """The mean of a slice with its interval; NaN where there are too few users for one."""
+
+    mean: float
+    low: float
+    high: float
+    num_users: int
+    size: int
+
+
+def slices(study: Study) -> Section | None:
+    """Shows the tested metric by popularity and modality of the items, and by activity of the users."""
+    groups = kept_lists(study)
+    if not groups:
+        return None
+    k = cutoff(study, [run for runs in groups.values() for run in runs])
+    name = MetricAt.parse(study.table.tested).name
+    metric = MetricAt(name if name in METRICS else FALLBACK, k)
+    train = study.dataset.split.train
+    items = item_slices(train, modalities=study.modality_masks)
+    parts = {
+        "Items by popularity": (slice_items, {name: items[name] for name in POPULARITY}),
+        "Items by the modalities they have": (slice_items, {n: m for n, m in items.items() if n not in POPULARITY}),
+        "Users by their training interactions": (slice_users, user_slices(train)),
+    }
+    body = legend(study, groups)
+    for title, (measure, masks) in parts.items():
+        if len(masks) > 1:
+            found = {label: _estimates(study, runs, measure, masks, metric) for label, runs in groups.items()}
+            body += heading(title) + _shown(study, title, metric, found)
+    body += note(
+        "Bars: 95 % interval of the mean over users and seeds, not corrected for their number; whether two models "
+        "differ is a question for a paired test, not for whether bars overlap. Slices of items: all items are ranked, "
+        "only hits of the slice count, over the users who have such items held out. Head and tail: the most and the "
+        "least popular items with 20 % of the training interactions each; cold: none."
+    )
+    return Section("slices", "Slices", "Where each model is good: for which items, and for which users.", body)
+
+
+def estimate(values: NDArray[np.float64], size: int) -> Estimate:
+    """Returns the mean over users with its interval, users and seeds both being samples.
+
+    Args:
+        values: A row per seed, a column per user ``(num_seeds, num_users)``.
+        size: How many items or users are in the slice.
+    """
+    from scipy import stats
+
+    count = values.shape[1]
+    if count < 2:
+        return Estimate(float(values.mean()) if count else math.nan, math.nan, math.nan, count, size)
+    found, mean = components(values), float(values.mean())
+    reach = found.error * float(stats.t.ppf((1 + CONFIDENCE) / 2, found.freedom))
+    return Estimate(mean, mean - reach, mean + reach, count, size)
+
+
+def _estimates(
+    study: Study, runs: tuple[RunFolder, ...], measure: Any, masks: Slices, metric: MetricAt
+) -> dict[str, Estimate]:
+    """Returns an estimate per slice, those without held-out interactions too."""
+    data = study.dataset
+    lists = [Lists.by_id(run.users("test").index, run.lists("test"), data.split.users) for run in runs]
+    found = [measure(one, data.test, masks, (metric.name,), (metric.k,)) for one in lists]
+    sizes = found[0].counts["size"]
+    return {
+        name: estimate(np.stack([one.of(name)[metric.label].to_numpy() for one in found]), int(sizes[name]))
+        for name in masks
+    }
+
+
+def _shown(study: Study, title: str, metric: MetricAt, found: Mapping[str, Mapping[str, Estimate]]) -> Markup:
+    about = next(iter(found.values()))
+    shown = [name for name, value in about.items() if value.num_users]
+    traces = [_points(study, label, [values[name] for name in shown], shown) for label, values in found.items()]
+    layout = axes("", metric.label, scattermode="group", scattergap=0.35)
+    layout["xaxis"] |= {"type": "category"}
+    layout["yaxis"] |= {"rangemode": "tozero"}
+    drawn = chart({"data": traces, "layout": layout}, label=f"{metric.label}: {title}, a point per model", height=340)
+    rows = [
+        (
+            name,
+            f"{about[name].size:,}",
+            f"{about[name].num_users:,}",
+            *(_cell(values[name]) for values in found.values()),
+        )
+        for name in about
+    ]
+    header = ("slice", "size", "test users", *found)
+    return drawn + folded("The values as a table", table(header, rows, caption=f"{metric.label}, 95 % interval below"))
+
+
+def _points(study: Study, label: str, values: list[Estimate], names: list[str]) -> dict[str, Any]:
+    look = study.look(label)
+    mean = np.array([value.mean for value in values])
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": label,
+        "legendgroup": label,
+        "offsetgroup": label,
+        "x": names,
+        "y": mean,
+        "error_y": {
+            "array": np.array([value.high for value in values]) - mean,
+            "arrayminus": mean - np.array([value.low for value in values]),
+            "color": look.colour,
+            "thickness": 1.5,
+            "width": 3,
+        },
+        "marker": {"color": look.colour, "symbol": look.symbol, "size": 9},
+        "hovertemplate": "%{x}: %{y:.4f} ± %{error_y.array:.4f}",
+    }
+
+
+def _cell(value: Estimate) -> Markup | str:
+    if math.isnan(value.low):
+        return number(value.mean)
+    return Markup('{}<span class="interval">{} to {}</span>').format(
+        number(value.mean), number(value.low), number(value.high)
+    )

@@ -1,0 +1,75 @@
+"""How the settings were found: the budget of every study, and its best value by trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from graphrec.report.page.section import Section, chart, folded, heading, note, number, table
+from graphrec.report.page.study import Study, legend
+from graphrec.report.page.theme import axes
+from graphrec.runs.files import read_json
+
+FOLDER, SUMMARY, TRIALS = "tuning", "study.json", "trials.parquet"
+
+
+def tuning(study: Study) -> Section | None:
+    """Shows the budget and the trials of the studies that lie beside the runs, in ``tuning/`` of a label's folder."""
+    places = {label: runs[0].path.parent / FOLDER for label, runs in study.groups.items()}
+    found = {label: read_json(place / SUMMARY) for label, place in places.items() if (place / SUMMARY).is_file()}
+    if not found:
+        return None
+    header = ("model", "budget", "finished", "ended early", "failed", "hours", "objective", "best, validation")
+    rows = [(label, *_row(summary)) for label, summary in found.items()]
+    body = table(header, rows, caption="Studies, on validation; the test split took no part")
+    histories = {label: _history(places[label]) for label in found}
+    traces = [t for label, trials in histories.items() if trials is not None for t in _traces(study, label, trials)]
+    if traces:
+        title = next(iter(found.values()))["objectives"][0]
+        body += heading("Best value by trial") + legend(
+            study, [n for n, trials in histories.items() if trials is not None]
+        )
+        figure = {"data": traces, "layout": axes("trial", f"{title}, validation")}
+        body += chart(figure, label="Best value so far by trial, one step line per model; a marker per trial")
+    body += Markup("").join(folded(f"Best setting of {label}", _best(summary)) for label, summary in found.items())
+    untuned = [label for label in study.labels if label not in found]
+    body += note(f"Not tuned here: {', '.join(untuned)}.") if untuned else Markup("")
+    budgets = {summary["budget"].get("trials") for summary in found.values()}
+    lead = "The same budget of trials for every model." if len(budgets) == 1 else "The models had different budgets."
+    return Section("tuning", "Tuning", lead, body)
+
+
+def _row(summary: dict[str, Any]) -> tuple[str, ...]:
+    trials, objective = summary["trials"], summary["objectives"][0]
+    best = (summary["best"] or {"values": {}})["values"].get(objective)
+    failed = trials.get("failed", 0) + trials.get("lost", 0)
+    counts = (summary["budget"].get("trials", "–"), trials.get("complete", 0), trials.get("pruned", 0), failed)
+    return (*map(str, counts), number(summary["seconds"] / 3600, 2), objective, number(best))
+
+
+def _history(place: Path) -> pd.DataFrame | None:
+    """Returns the trials in their order, if they were exported."""
+    path = place / TRIALS
+    return pd.read_parquet(path).sort_values("number") if path.is_file() else None
+
+
+def _traces(study: Study, label: str, trials: pd.DataFrame) -> list[dict[str, Any]]:
+    done = trials[(trials["state"] == "complete") & trials["value"].notna()]
+    look, common = (
+        study.look(label),
+        {"type": "scatter", "name": label, "legendgroup": label, "x": done["number"].tolist()},
+    )
+    points = {"mode": "markers", "marker": {"color": f"{look.colour}/0.55", "symbol": look.symbol, "size": 7}}
+    steps = {"mode": "lines", "line": {"color": look.colour, "dash": look.dash, "shape": "hv", "width": 2}}
+    hover = {"hovertemplate": "trial %{x}: %{y:.4f}"}
+    best = done["value"].cummax().tolist()
+    return [common | points | hover | {"y": done["value"].tolist()}, common | steps | hover | {"y": best}]
+
+
+def _best(summary: dict[str, Any]) -> Markup:
+    chosen = (summary["best"] or {"params": {}})["params"]
+    rows = [(path, str(summary["space"].get(path, "–")), str(value)) for path, value in chosen.items()]
+    return table(("setting", "range", "chosen"), rows, caption="Tuned settings", numbers=False)
