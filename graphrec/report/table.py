@@ -1,29 +1,32 @@
-"""Run folders as a table: a row per model, means over seeds, the best in bold, a paired test against a reference."""
+"""Run folders as a table: a row per model, means over seeds, and marks that only significant differences get."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from graphrec.config import ConfigError, unknown_name
-from graphrec.evaluation.metrics import MetricAt
-from graphrec.evaluation.significance import Comparison, compare, holm
+from graphrec.evaluation.significance import LEVEL, Comparison
+from graphrec.report import formats
+from graphrec.report.footnotes import footnotes_of
+from graphrec.report.groups import columns_of, group_runs
+from graphrec.report.latex import to_latex
+from graphrec.report.marking import ByMetric, Contest, against, contest, interval, is_accuracy, read_scores
 from graphrec.runs import ORACLE, RunFolder, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-SHOWN = ("recall", "ndcg")
 MAIN = "Recall@20"
 CEILING = "known ceiling"
-SMALLEST = 0.0001
+BETTER, WORSE = "▲", "▼"
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,11 @@ class Row:
         deviation: The standard deviation over seeds; NaN for one seed.
         is_ceiling: Whether this is the known ceiling, which takes no part in the comparison.
         is_refit: Whether the model was trained once more on train and valid together.
-        comparison: The paired comparison with the reference, if there is one.
-        p_value: Its p-value, corrected by Holm for the number of rows.
+        comparison: The comparison with the reference on the tested metric, if there is one.
+        p_value: Its p-value, corrected for the number of rows.
+        intervals: The 95 % interval of every mean over users and seeds, of metrics that were kept per user.
+        comparisons: The comparison with the reference on every metric that was kept per user.
+        p_values: Their p-values, each corrected for the number of rows.
     """
 
     label: str
@@ -49,11 +55,20 @@ class Row:
     is_refit: bool = False
     comparison: Comparison | None = None
     p_value: float = math.nan
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name as shown."""
         return CEILING if self.is_ceiling else f"{self.label} (refit)" if self.is_refit else self.label
+
+    def mark(self, metric: str) -> str:
+        """Returns ``▲`` or ``▼`` where the model is significantly better or worse than the reference, else nothing."""
+        if not self.p_values.get(metric, math.nan) < LEVEL or not is_accuracy(metric):
+            return ""
+        return BETTER if self.comparisons[metric].difference > 0 else WORSE
 
 
 @dataclass(frozen=True)
@@ -65,8 +80,10 @@ class Report:
         metrics: The columns.
         rows: The models, in the order of the runs; the known ceiling last.
         reference: The label the others are tested against, if any.
-        tested: The metric of that test.
+        tested: The metric whose difference from the reference is shown with its interval.
         footnotes: What a reader must know.
+        correction: How p-values are corrected: ``"holm"`` or ``"bh"``.
+        contests: Per metric, whether its best model is better than every other; only then it is bold.
     """
 
     title: str
@@ -75,138 +92,96 @@ class Report:
     reference: str | None
     tested: str
     footnotes: tuple[str, ...]
+    correction: str = "holm"
+    contests: Mapping[str, Contest] = field(default_factory=dict, repr=False)
 
     def best(self, metric: str) -> float:
         """Returns the best mean of a metric, the ceiling left out."""
         return max((row.mean[metric] for row in self.rows if not row.is_ceiling), default=math.nan)
 
+    def is_bold(self, row: Row, metric: str) -> bool:
+        """Returns whether a model is significantly better than every other model of a column."""
+        found = self.contests.get(metric)
+        return found is not None and found.winner == row.label
+
     def to_frame(self) -> pd.DataFrame:
         """Returns every value in full precision, a row per model."""
-        return pd.DataFrame([self._values(row) for row in self.rows])
+        return pd.DataFrame([formats.values(self, row) for row in self.rows])
 
     def to_csv(self) -> str:
         """Returns the table as CSV, in full precision."""
-        text = io.StringIO()
-        self.to_frame().to_csv(text, index=False)
-        return text.getvalue()
+        return self.to_frame().to_csv(index=False, lineterminator="\n")
 
     def to_markdown(self) -> str:
-        """Returns the table as Markdown, four digits, the best of every column in bold."""
-        header = self._header()
-        lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
-        lines += [f"| {' | '.join(self._cells(row, '**', '**'))} |" for row in self.rows]
-        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {note}" for note in self.footnotes)]) + "\n"
+        """Returns the table as Markdown with its footnotes, four digits."""
+        return formats.to_markdown(self)
+
+    def to_latex(self) -> str:
+        """Returns the table for LaTeX with its footnotes; needs the packages ``booktabs`` and ``amssymb``."""
+        return to_latex(self)
 
     def to_rich(self) -> RichTable:
-        """Returns the table for a terminal, the best of every column in bold; the footnotes are not in it."""
-        from rich.table import Table
+        """Returns the table for a terminal; the footnotes are not in it."""
+        return formats.to_rich(self)
 
-        table = Table(title=self.title, title_justify="left")
-        for number, name in enumerate(self._header()):
-            table.add_column(name, justify="right" if number else "left", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*self._cells(row, "[bold]", "[/bold]"), style="dim" if row.is_ceiling else None)
-        return table
-
-    def write(self, folder: Path, name: str = "table") -> tuple[Path, Path]:
-        """Writes ``<name>.md`` and ``<name>.csv`` into a folder and returns their paths."""
-        markdown, csv = folder / f"{name}.md", folder / f"{name}.csv"
-        write_text(markdown, self.to_markdown())
-        write_text(csv, self.to_csv())
-        return markdown, csv
-
-    def _header(self) -> list[str]:
-        tested = [] if self.reference is None else [f"p ({self.tested})"]
-        return ["model", *self.metrics, *tested]
-
-    def _cells(self, row: Row, start: str, end: str) -> list[str]:
-        cells = [row.name]
-        for metric in self.metrics:
-            text = _number(row.mean[metric], row.deviation[metric])
-            bold = not row.is_ceiling and f"{row.mean[metric]:.4f}" == f"{self.best(metric):.4f}"
-            cells.append(f"{start}{text}{end}" if bold else text)
-        return cells if self.reference is None else [*cells, _p_text(row.p_value)]
-
-    def _values(self, row: Row) -> dict[str, Any]:
-        values: dict[str, Any] = {"model": row.label, "seeds": len(row.runs), "refit": row.is_refit}
-        for metric in self.metrics:
-            values |= {metric: row.mean[metric], f"{metric} std": row.deviation[metric]}
-        if self.reference is not None:
-            found = row.comparison
-            ends = ("difference", "low", "high")
-            values |= {f"{self.tested} {end}": math.nan if found is None else getattr(found, end) for end in ends}
-            values |= {f"{self.tested} p": row.p_value}
-        return values
+    def write(self, folder: Path, name: str = "table") -> tuple[Path, ...]:
+        """Writes ``<name>.md``, ``<name>.csv`` and ``<name>.tex`` into a folder and returns their paths."""
+        texts = {"md": self.to_markdown(), "csv": self.to_csv(), "tex": self.to_latex()}
+        for ending, text in texts.items():
+            write_text(folder / f"{name}.{ending}", text)
+        return tuple(folder / f"{name}.{ending}" for ending in texts)
 
 
-def report(runs: Sequence[RunFolder], *, reference: str | None = None, metrics: Sequence[str] | None = None) -> Report:
+def report(
+    runs: Sequence[RunFolder],
+    *,
+    reference: str | None = None,
+    metrics: Sequence[str] | None = None,
+    correction: str = "holm",
+    footnotes: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+) -> Report:
     """Makes a table of finished runs.
 
-    Every row is the mean over the seeds of a label. Against the reference, Student's paired t-test takes the users as
-    the sample, each averaged over seeds; p-values are corrected by Holm for the number of rows.
+    Every row is the mean over the seeds of a label. All tests are t-tests over users and seeds, both being samples
+    (``graphrec.evaluation.significance``), and corrected within a column. A model is marked where it differs from the
+    reference, and bold where it is better than every other model; if none is, nothing in that column is bold.
 
     Args:
         runs: Run folders whose test set was scored; runs with the same label are seeds of one model.
         reference: The label the others are tested against.
         metrics: The columns, such as ``"Recall@20"``; Recall and NDCG at every cut-off by default.
+        correction: ``"holm"``, or ``"bh"`` for Benjamini–Hochberg.
+        footnotes: More of what a reader must know, such as the tuning budget.
+        labels: One per run, instead of those they were made with.
 
     Raises:
-        ConfigError: If the reference or a metric is unknown.
-        ValueError: If there are no runs, one has no test scores, or they are of different data sets.
+        ConfigError: If the reference, a metric or the correction is unknown.
+        ValueError: If there are no runs, one has no test scores, they are of different data sets, or the runs of a
+            label have a seed twice or different settings.
     """
-    groups = _groups(runs)
+    groups = group_runs(runs, labels)
     if reference is not None and reference not in groups:
         raise ConfigError(unknown_name(reference, groups, kind="label"))
-    columns = _columns(groups, metrics)
+    columns = columns_of(groups, metrics)
     tested = MAIN if MAIN in columns else columns[0]
-    rows = [_row(label, found, columns) for label, found in groups.items()]
-    rows = _tested(rows, reference, tested)
+    scores: dict[str, ByMetric] = {label: read_scores(found, columns) for label, found in groups.items()}
+    rows = [_row(label, found, columns, scores[label]) for label, found in groups.items()]
     rows.sort(key=lambda row: row.is_ceiling)
-    first = runs[0].data()
-    return Report(
-        title=f"{first['name']}, test set, full ranking",
+    made = Report(
+        title=f"{runs[0].data()['name']}, test set, full ranking",
         metrics=columns,
-        rows=tuple(rows),
+        rows=_tested(rows, reference, tested, scores, correction),
         reference=reference,
         tested=tested,
-        footnotes=_footnotes(rows, runs, reference, tested),
+        footnotes=(),
+        correction=correction,
+        contests=_contests(rows, columns, scores, correction),
     )
+    return replace(made, footnotes=footnotes_of(made, footnotes))
 
 
-def _groups(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
-    if not runs:
-        raise ValueError("expected at least one finished run, got none")
-    identities = {run.data()["identity"] for run in runs}
-    if len(identities) > 1:
-        names = sorted({run.data()["name"] for run in runs})
-        raise ValueError(f"expected runs on the same data and split, got {len(identities)} different ones of {names}")
-    groups: dict[str, list[RunFolder]] = {}
-    for run in runs:
-        metrics = run.metrics()
-        if metrics["test"] is None:
-            raise ValueError(
-                f"expected test scores in {run.path}, got none; score them with: graphrec evaluate {run.path}"
-            )
-        groups.setdefault(metrics["label"], []).append(run)
-    return groups
-
-
-def _columns(groups: dict[str, list[RunFolder]], metrics: Sequence[str] | None) -> tuple[str, ...]:
-    tables = [set(run.metrics()["test"]) for runs in groups.values() for run in runs]
-    known = [
-        name for name in next(iter(groups.values()))[0].metrics()["test"] if all(name in table for table in tables)
-    ]
-    if metrics is None:
-        shown = [name for name in known if MetricAt.parse(name).name in SHOWN]
-        return tuple(shown or known)
-    columns = tuple(MetricAt.parse(name).label for name in metrics)
-    for name in columns:
-        if name not in known:
-            raise ConfigError(unknown_name(name, known, kind="metric"))
-    return columns
-
-
-def _row(label: str, runs: list[RunFolder], columns: tuple[str, ...]) -> Row:
+def _row(label: str, runs: list[RunFolder], columns: tuple[str, ...], scores: ByMetric) -> Row:
     found = [run.metrics() for run in runs]
     values = {name: np.array([metrics["test"][name] for metrics in found]) for name in columns}
     several = len(runs) > 1
@@ -217,48 +192,37 @@ def _row(label: str, runs: list[RunFolder], columns: tuple[str, ...]) -> Row:
         deviation={name: float(value.std(ddof=1)) if several else math.nan for name, value in values.items()},
         is_ceiling=found[0]["kind"] == ORACLE,
         is_refit=found[0]["refit"],
+        intervals=MappingProxyType({name: interval(one) for name, one in scores.items()}),
     )
 
 
-def _tested(rows: list[Row], reference: str | None, metric: str) -> list[Row]:
+def _tested(
+    rows: list[Row], reference: str | None, tested: str, scores: Mapping[str, ByMetric], correction: str
+) -> tuple[Row, ...]:
     if reference is None:
-        return rows
-    base = next(row for row in rows if row.label == reference)
-    others = [row for row in rows if row is not base and not row.is_ceiling]
-    found = {row.label: compare(_users(row, metric), _users(base, metric), metric) for row in others}
-    corrected = dict(zip(found, holm([one.p_value for one in found.values()]), strict=True))
-    return [
-        Row(**{**vars(row), "comparison": found[row.label], "p_value": float(corrected[row.label])})
-        if row.label in found
-        else row
-        for row in rows
-    ]
+        return tuple(rows)
+    others = {row.label: scores[row.label] for row in rows if row.label != reference and not row.is_ceiling}
+    found = against(scores[reference], others, correction=correction)
+    return tuple(_with_tests(row, found.get(row.label, {}), tested) for row in rows)
 
 
-def _users(row: Row, metric: str) -> list[pd.Series]:
-    return [run.users("test")[metric] for run in row.runs]
+def _with_tests(row: Row, found: Mapping[str, tuple[Comparison, float]], tested: str) -> Row:
+    comparison, p_value = found.get(tested, (None, math.nan))
+    return replace(
+        row,
+        comparison=comparison,
+        p_value=p_value,
+        comparisons={name: one for name, (one, _) in found.items()},
+        p_values={name: p for name, (_, p) in found.items()},
+    )
 
 
-def _footnotes(rows: list[Row], runs: Sequence[RunFolder], reference: str | None, tested: str) -> tuple[str, ...]:
-    first = runs[0].data()
-    users = runs[0].metrics()["test_users"]
-    seeds = max(len(row.runs) for row in rows)
-    spread = "; mean ± standard deviation over seeds" if seeds > 1 else ""
-    notes = [f"{users} test users, {seeds} seed{'s' if seeds > 1 else ''}{spread}; best in bold"]
-    once = [row.label for row in rows if len(row.runs) < seeds and not row.is_ceiling]
-    notes += [f"one run, no seed: {', '.join(once)}"] if once and seeds > 1 else []
-    if reference is not None:
-        notes.append(f"p: paired t-test of {tested} per user against {reference}, corrected by Holm")
-    if any(row.is_ceiling for row in rows):
-        notes.append(f"{CEILING}: the true preference behind the data; no model can do better in expectation")
-    if any(row.is_refit for row in rows):
-        notes.append("refit: trained once more on train and valid together for the chosen epochs")
-    return (*notes, *first["notes"])
-
-
-def _number(mean: float, deviation: float) -> str:
-    return f"{mean:.4f}" if math.isnan(deviation) else f"{mean:.4f} ± {deviation:.4f}"
-
-
-def _p_text(value: float) -> str:
-    return "–" if math.isnan(value) else f"<{SMALLEST:.4f}" if value < SMALLEST else f"{value:.4f}"
+def _contests(
+    rows: list[Row], columns: tuple[str, ...], scores: Mapping[str, ByMetric], correction: str
+) -> dict[str, Contest]:
+    found: dict[str, Contest] = {}
+    for metric in columns:
+        means = {row.label: row.mean[metric] for row in rows if not row.is_ceiling}
+        one = contest(metric, means, scores, correction=correction)
+        found |= {} if one is None else {metric: one}
+    return found

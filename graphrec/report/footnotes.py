@@ -1,0 +1,83 @@
+"""What a reader of a table must know: the sample, the marks, what the tests cover and what they could have seen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from graphrec.evaluation.corrections import CORRECTION_NAMES
+from graphrec.evaluation.significance import LEVEL
+from graphrec.report.marking import is_closed_form
+
+if TYPE_CHECKING:
+    from graphrec.report.table import Report, Row
+
+FEW = 3  # seeds from which the variance of training is tolerably known
+TUNING = "tuning"  # what metrics.json says of the budget that a model was tuned with
+
+
+def footnotes_of(table: Report, more: Sequence[str] = ()) -> tuple[str, ...]:
+    """Returns the footnotes of a table, the given ones before those of the data."""
+    models = [row for row in table.rows if not row.is_ceiling]
+    notes = [_sample(table, models), *_seeds(models), *_marks(table, models), *_power(table)]
+    notes += _untested(table, models)
+    if len(models) < len(table.rows):
+        notes.append("known ceiling: the true preference behind the data; no model can do better in expectation")
+    if any(row.is_refit for row in models):
+        notes.append("refit: trained once more on train and valid together for the chosen epochs")
+    return (*notes, *_tuning(models), *more, *table.rows[0].runs[0].data()["notes"])
+
+
+def _sample(table: Report, models: Sequence[Row]) -> str:
+    users = table.rows[0].runs[0].metrics()["test_users"]
+    seeds = max((len(row.runs) for row in models), default=1)
+    spread = "; mean ± standard deviation over seeds" if seeds > 1 else ""
+    return f"{users} test users, {seeds} seed{'s' if seeds > 1 else ''}{spread}"
+
+
+def _seeds(models: Sequence[Row]) -> list[str]:
+    closed = [row.label for row in models if len(row.runs) == 1 and is_closed_form(row.runs[0])]
+    trained = [row for row in models if row.label not in closed]
+    few = {count: [row.label for row in trained if len(row.runs) == count] for count in range(1, FEW)}
+    notes = [f"solved, not trained, one run without a seed: {', '.join(closed)}"] if closed and trained else []
+    if few[1]:
+        notes.append(f"one seed, so how much training varies is not known: {', '.join(few[1])}")
+    if few[2]:
+        notes.append(f"two seeds, from which the variance of training is hardly known: {', '.join(few[2])}")
+    return notes
+
+
+def _marks(table: Report, models: Sequence[Row]) -> list[str]:
+    if len(models) < 2:
+        return []
+    rule = f"t-test over users and seeds, p < {LEVEL} after {CORRECTION_NAMES[table.correction]} in each column"
+    best = [metric for metric, found in table.contests.items() if found.winner]
+    notes = [f"bold: better than every other model ({rule}){'' if best else '; no model is'}"]
+    if table.reference is not None:
+        notes.append(f"▲ better, ▼ worse than {table.reference} by the same test; difference with 95 % interval")
+    return notes
+
+
+def _power(table: Report) -> list[str]:
+    found = [row.comparison.detectable for row in table.rows if row.comparison is not None]
+    if not found:
+        return []
+    ends = list(dict.fromkeys(f"{value:.4f}" for value in (min(found), max(found))))
+    seen = f"smallest difference in {table.tested} from {table.reference} that one test at 5 % finds in 4 of 5 cases"
+    return [f"{seen}: {' to '.join(ends)}"]
+
+
+def _untested(table: Report, models: Iterable[Row]) -> list[str]:
+    missing = [row.label for row in models if table.tested not in row.intervals]
+    return [f"not tested, no values per user: {', '.join(missing)}; no bold"] if missing else []
+
+
+def _tuning(models: Iterable[Row]) -> list[str]:
+    budgets: dict[str, list[str]] = defaultdict(list)
+    for row in models:
+        budgets[str(row.runs[0].metrics().get(TUNING) or "none")].append(row.label)
+    if set(budgets) <= {"none"}:
+        return []
+    parts = [f"{budget} ({', '.join(labels)})" for budget, labels in budgets.items()]
+    return [f"tuning: {'; '.join(parts)}"]
