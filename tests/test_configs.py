@@ -14,8 +14,11 @@ from graphrec.config import Config, ConfigError, dump_yaml, load_yaml
 from graphrec.models import MODELS, get_model
 from graphrec.pipeline import BenchmarkConfig, RunConfig
 from graphrec.runtime import package_folder
+from graphrec.tuning.suite import read_suite
 
-FILES = sorted(package_folder("configs").glob("*.yaml"))
+EVERY = sorted(package_folder("configs").glob("*.yaml"))
+FILES = [path for path in EVERY if not {"datasets", "tuning"} & set(load_yaml(path))]
+SUITES = [path for path in EVERY if path not in FILES]
 
 
 def parsed(values: dict[str, Any], where: str) -> BenchmarkConfig | RunConfig:
@@ -45,6 +48,13 @@ def test_file_validates(path):
     if isinstance(config, BenchmarkConfig):
         assert {entry.label for entry in config.plan()} == set(config.models)
         assert config.reference is None or config.reference in config.models
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_suite_validates_and_opens_the_same_models_everywhere(path):
+    parts = read_suite(load_yaml(path), where=path.name)
+    assert len({frozenset(part.config.models) for part in parts.values()}) == 1
+    assert all(part.tuning == next(iter(parts.values())).tuning for part in parts.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

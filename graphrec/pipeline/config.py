@@ -135,12 +135,12 @@ class RunConfig(Config):
         return {name: self.model.to_mapping() if name == "model" else values[name] for name in names}
 
     def fingerprint(self) -> str:
-        """Returns a hash of all settings but the label, where the data lies, and how towers are run.
+        """Returns a hash of all settings but the label, where the data lies, how towers are run, and the trackers.
 
         The model's ``results_version`` is in it: raise it by hand when a change of the code changes its numbers.
         """
         values = self.to_mapping() | {"results_version": get_model(self.model.name).results_version}
-        del values["label"], values["data"]["root"], values["features"]["encoding"]
+        del values["label"], values["data"]["root"], values["features"]["encoding"], values["training"]["trackers"]
         return _hash(values)
 
 

@@ -26,6 +26,7 @@ from graphrec.pipeline.config import DataConfig, EvaluationConfig, RunConfig
 from graphrec.runs import RunFolder, save_dataset, save_graph, share_dataset, share_graph
 from graphrec.runtime import logger, working
 from graphrec.training.sampling import NegativeSampler
+from graphrec.training.tracking import require_trackers
 
 log = logger(__name__)
 
@@ -165,6 +166,7 @@ def check(config: RunConfig, data: Dataset) -> None:
     if config.model.is_closed_form:
         return
     check_device(config.training.device, where="training")
+    require_trackers(config.training.trackers)
     parts = [data.split, data.split.merged()] if config.training.refit else [data.split]
     for part in parts:
         _check_negatives(part.train, seen_items=config.training.seen_negatives)

@@ -19,7 +19,7 @@ from graphrec.runs import RunFolder, RunFolderError
 from graphrec.runs.ids import to_table
 from graphrec.runtime import logger, rank, working
 from graphrec.training import checkpoint
-from graphrec.training.tracking import JsonLines, TensorBoard, Tracker, Trackers
+from graphrec.training.tracking import Tracker, Trackers, trackers
 from graphrec.training.trainer import Trainer, TrainingConfig, TrainingResult
 
 log = logger(__name__)
@@ -198,17 +198,18 @@ class Stage:
                 with working(f"solving {self.config.label}"):
                     model.fit(graph)
                 return model, None
-            tracker = None if refit else self._tracker()
-            trainer = Trainer(
-                self._training(epochs),
-                seed=self.config.seed,
-                tracker=tracker,
-                folder=None if self.folder is None else self.folder.checkpoints / phase,
-                identity=self._identity(phase),
-            )
-            result = trainer.fit(model, self.prepared.split(refit=refit), resume=resume)
-        if tracker is not None:
-            tracker.close()
+            with self._trackers(phase) as tracker:
+                trainer = Trainer(
+                    self._training(epochs),
+                    seed=self.config.seed,
+                    tracker=tracker,
+                    folder=None if self.folder is None else self.folder.checkpoints / phase,
+                    identity=self._identity(phase),
+                )
+                result = trainer.fit(model, self.prepared.split(refit=refit), resume=resume)
+                tracker.final(
+                    {"best_epoch": result.best_epoch, f"best {self.config.training.metric}": result.best_value}
+                )
         return model, result
 
     def refit(self, chosen: Run, *, resume: bool) -> Run:
@@ -226,11 +227,14 @@ class Stage:
         schedule = training.schedule.model_copy(update={"horizon": training.schedule.horizon or training.max_epochs})
         return training.model_copy(update={"max_epochs": epochs, "schedule": schedule})
 
-    def _tracker(self) -> Tracker | None:
+    def _trackers(self, phase: str) -> Trackers:
         own = [] if self.tracker is None else [self.tracker]
+        if phase == "refit":
+            return Trackers([])
         if self.folder is None or rank() != 0:
-            return Trackers(own) if own else None
-        return Trackers([JsonLines(self.folder.path / "history.jsonl"), TensorBoard(self.folder.tensorboard), *own])
+            return Trackers(own)
+        config, name = self.config, f"{self.config.label}-{self.config.seed}"
+        return trackers(config.training.trackers, self.folder.path, name=name, config=config.to_mapping(), others=own)
 
     def _check_checkpoints(self, folder: Path) -> None:
         for phase in ("training", "refit"):

@@ -53,7 +53,7 @@ class Parameter:
 
     def describe(self) -> dict[str, Any]:
         """Returns the range as plain values, without what it leaves out."""
-        given = {name: value for name, value in asdict(self.search).items() if value not in (None, False)}
+        given = {name: value for name, value in asdict(self.search).items() if value is not None and value is not False}
         return json.loads(json.dumps({**given, "integer": True} if self.is_integer else given))
 
     @classmethod

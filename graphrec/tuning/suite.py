@@ -1,0 +1,194 @@
+"""A benchmark file in full: several data sets, and every model tuned under the same budget before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphrec.config import ConfigError, load_yaml, merge
+from graphrec.data.dataset import Dataset
+from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark
+from graphrec.pipeline.cells import CELL_ERRORS, SharedWork
+from graphrec.pipeline.config import BenchmarkConfig, RunConfig
+from graphrec.pipeline.prepare import load_data
+from graphrec.runtime import logger
+from graphrec.tuning.config import TuningConfig
+from graphrec.tuning.space import search_space
+from graphrec.tuning.tuner import tune
+
+log = logger(__name__)
+STUDY = "tuning"
+SHARED = ("data", "features", "graph", "evaluation")
+Search = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The benchmark of one data set, before its models are tuned.
+
+    Args:
+        name: What the file calls it; empty for a file of one data set.
+        values: The settings of a ``BenchmarkConfig``, only those that were given.
+        search: The ranges to be tuned, by label and dotted path.
+        tuning: The budget of each model; None where settings are taken as they are.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    search: Mapping[str, Search] = field(default_factory=dict)
+    tuning: TuningConfig | None = None
+
+    @property
+    def config(self) -> BenchmarkConfig:
+        """The benchmark with the settings as they were given."""
+        return BenchmarkConfig.parse(self.values)
+
+    def run_settings(self, label: str) -> dict[str, Any]:
+        """Returns the settings of a model for the first seed, only those that were given: the others are open."""
+        entry = self.values["models"][label]
+        values = {name: self.values[name] for name in SHARED if name in self.values}
+        for name in ("training", "graph", "features"):
+            values[name] = merge(self.values.get(name, {}), entry.get(name, {}))
+        return {**values, "label": label, "seed": self.config.seeds[0], "model": entry["model"]}
+
+
+def run_suite(
+    config: Mapping[str, Any] | str | Path, folder: str | Path, *, jobs: int = 1, data: Dataset | None = None
+) -> dict[str, BenchmarkResult]:
+    """Tunes the models of a benchmark where it gives a budget, then runs what is missing, data set by data set.
+
+    Beside the keys of a ``BenchmarkConfig`` a file may have
+
+    * ``datasets``: by name what is different for a data set, laid over the rest; a model set to null is left out;
+    * ``tuning``: a ``TuningConfig``, the budget of every model that has something to tune; trials never see the test
+      split, and studies are taken up where they stopped;
+    * ``search`` in the entry of a model: ranges by dotted path, see ``search_space``.
+
+    Runs lie in ``<folder>/<data set>/<label>/seed-<seed>``, studies in ``…/<label>/tuning``, and the settings that
+    were found, as a benchmark file of their own, in ``<folder>/<data set>/benchmark.yaml``.
+
+    Args:
+        config: A mapping, or the path of a YAML file.
+        folder: Where everything is written.
+        jobs: Trials or cells at once, each in a process of its own.
+        data: A data set to use in place of the named one, where there is a single one.
+
+    Returns:
+        Runs and failures by the name of the data set; a model that could not be tuned is among the failures.
+
+    Raises:
+        ConfigError: If a setting is unknown or wrong, which is found before anything is run.
+        ValueError: If the only data set is not what was expected.
+        FileNotFoundError: If it is missing.
+    """
+    values = load_yaml(Path(config)) if isinstance(config, str | Path) else config
+    where = Path(config).name if isinstance(config, str | Path) else "benchmark"
+    parts = read_suite(values, where=where)
+    if data is not None and len(parts) > 1:
+        raise ConfigError(f"expected one data set in the benchmark where data is given, got {[*parts]}")
+    found: dict[str, BenchmarkResult] = {}
+    for name, part in parts.items():
+        try:
+            found[name] = _run_part(part, Path(folder) / name, jobs, data)
+        except CELL_ERRORS as error:
+            if len(parts) == 1:
+                raise
+            log.error("%s failed: %s", name, " ".join(str(error).split()))
+            found[name] = BenchmarkResult([], [Failure("every model", part.config.seeds[0], str(error))])
+    return found
+
+
+def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[str, Part]:
+    """Returns the benchmark of every data set that a file names, checked in full.
+
+    Raises:
+        ConfigError: If a setting is unknown or wrong; names its dotted path.
+    """
+    shared = dict(values)
+    named = shared.pop("datasets", None)
+    if named is None:
+        return {"": _read_part("", shared, where)}
+    if not isinstance(named, Mapping) or not named or "data" in shared:
+        raise ConfigError(f"{where}.datasets: expected what is different by data set, and no 'data' beside it")
+    parts = {}
+    for name, changes in named.items():
+        label = f"{where}.datasets.{name}"
+        if not isinstance(changes, Mapping) or set(str(name)) & set("/\\"):
+            raise ConfigError(f"{label}: expected a name for a folder and a mapping, as in {{data: {{name: {name}}}}}")
+        parts[str(name)] = _read_part(str(name), merge(shared, changes), label)
+    return parts
+
+
+def _read_part(name: str, values: Mapping[str, Any], where: str) -> Part:
+    given = dict(values)
+    budget = given.pop("tuning", None)
+    models = given.get("models")
+    given_models = models if isinstance(models, Mapping) else {}
+    entries = {label: entry for label, entry in given_models.items() if entry is not None}
+    given["models"] = {label: _without_search(entry) for label, entry in entries.items()}
+    search = {label: entry["search"] for label, entry in entries.items() if _is_mapping(entry) and "search" in entry}
+    tuning = None if budget is None else TuningConfig.parse(budget, where=f"{where}.tuning")
+    if search and tuning is None:
+        raise ConfigError(f"{where}: expected a budget such as tuning: {{trials: 20}} where models have a search")
+    BenchmarkConfig.parse(given, where=where)
+    part = Part(name, given, search, tuning)
+    for label, ranges in search.items():
+        if not _is_mapping(ranges):
+            raise ConfigError(f"{where}.models.{label}.search: expected ranges by dotted path, got {ranges!r}")
+        search_space(part.run_settings(label), ranges, where=f"{where}.models.{label}.search")
+    return part
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _without_search(entry: Any) -> Any:
+    return {key: value for key, value in entry.items() if key != "search"} if isinstance(entry, Mapping) else entry
+
+
+def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> BenchmarkResult:
+    if part.tuning is None:
+        return benchmark(part.config, root, data=data, jobs=jobs)
+    shared = SharedWork(load_data(part.config.data, data))
+    models, failures = dict(part.values["models"]), []
+    for label in part.values["models"]:
+        try:
+            models[label] = _tuned(part, label, part.tuning, shared, root, jobs)
+        except CELL_ERRORS as error:
+            log.error("%s could not be tuned: %s", label, " ".join(str(error).split()))
+            failures.append(Failure(label, part.config.seeds[0], f"could not be tuned: {error}"))
+            del models[label]
+    found = benchmark(_with_models(part, models), root, jobs=jobs, shared=shared)
+    return BenchmarkResult(found.runs, [*failures, *found.failures])
+
+
+def _tuned(part: Part, label: str, tuning: TuningConfig, shared: SharedWork, root: Path, jobs: int) -> dict[str, Any]:
+    """Returns the entry of a model with the settings that its study found."""
+    settings, search = part.run_settings(label), part.search.get(label, {})
+    entry = dict(part.values["models"][label])
+    if not search_space(settings, search):
+        log.info("%s has nothing to tune", label)
+        return entry
+    prepared = shared.of(RunConfig.parse(settings))
+    study = tune(settings, root / label / STUDY, tuning=tuning, search=search, jobs=jobs, prepared=prepared)
+    best = {name: study.best[name] for name in ("model", "training", "graph", "features")}
+    if "seed" not in entry["model"]:
+        best["model"] = {key: value for key, value in best["model"].items() if key != "seed"}  # each run has its own
+    return entry | best
+
+
+def _with_models(part: Part, models: Mapping[str, Any]) -> BenchmarkConfig:
+    """Returns the benchmark with tuned models, without those that could not be tuned."""
+    fusions = {}
+    given: Mapping[str, Any] = part.values.get("fusions", {})
+    for label, entry in given.items():
+        left = {name: [one for one in entry[name] if one in models] for name in ("first", "second")}
+        if left["first"] and left["second"]:
+            fusions[label] = {**entry, **left}
+    values = {**part.values, "models": models, "fusions": fusions}
+    if values.get("reference") not in {*models, *fusions}:
+        values.pop("reference", None)
+    return BenchmarkConfig.parse(values)

@@ -1,0 +1,108 @@
+"""A benchmark file in full: several data sets, every model tuned under one budget, failures that stop nobody."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from graphrec.config import ConfigError, load_yaml
+from graphrec.testing import block_data
+from graphrec.tuning.suite import read_suite, run_suite
+
+TRAINING = {"max_epochs": 2, "batch_size": 64, "metric": "Recall@5"}
+SMALL = {"graph": {"neighbors": 4}, "evaluation": {"ks": [5], "metrics": ["recall"]}, "training": TRAINING}
+MODELS = {
+    "popularity": {"model": {"name": "popularity"}},
+    "ease": {"model": {"name": "ease"}, "search": {"model.regularization": {"low": 1, "high": 100, "log": True}}},
+    "freedom": {
+        "model": {"name": "freedom", "num_layers": 1, "embedding_dim": 8, "similar_layers": 1},
+        "search": {"training.learning_rate": [0.01, 0.02], "model.edge_keep": [0.5]},
+    },
+}
+TUNED = SMALL | {"seeds": [3, 4], "tuning": {"trials": 2}, "models": MODELS}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return block_data()
+
+
+@pytest.fixture(scope="module")
+def tuned(data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("suite")
+    return root, run_suite(TUNED, root, data=data)[""]
+
+
+def test_every_model_is_tuned_under_the_same_budget_and_then_run(tuned):
+    root, found = tuned
+    assert not found.failures
+    assert [run.path.parent.name for run in found.runs] == ["popularity", "ease", "freedom", "freedom"]
+    budgets = {label: json.loads((root / label / "tuning" / "study.json").read_text()) for label in ("ease", "freedom")}
+    assert {study["budget"]["trials"] for study in budgets.values()} == {2}
+    assert not (root / "popularity" / "tuning").exists()
+
+
+def test_runs_have_the_settings_that_their_study_found(tuned):
+    root, found = tuned
+    best = load_yaml(root / "freedom" / "tuning" / "best.yaml")
+    first, second = (run.config() for run in found.runs[2:])
+    assert first["model"] == best["model"]
+    assert first["training"] == best["training"]
+    assert (first["model"].pop("seed"), second["model"].pop("seed")) == (3, 4)
+    assert first["model"] == second["model"]
+
+
+def test_the_benchmark_that_was_found_is_a_file_of_its_own(data, tuned):
+    root, found = tuned
+    again = run_suite(root / "benchmark.yaml", root, data=data)[""]
+    assert [run.metrics()["test"] for run in again.runs] == [run.metrics()["test"] for run in found.runs]
+    assert all(len(run.evaluations()) == 1 for run in again.runs)
+
+
+def test_data_sets_lie_beside_each_other_and_one_that_is_missing_stops_nobody(tmp_path):
+    datasets = {
+        "small": {"data": {"name": "synthetic:300"}, "models": {"freedom": None}},
+        "lost": {"data": {"name": "amazon-baby", "root": str(tmp_path / "nowhere")}},
+    }
+    models = {"popularity": MODELS["popularity"], "freedom": {"model": {"name": "freedom"}}}
+    found = run_suite(SMALL | {"seeds": [0], "models": models, "datasets": datasets}, tmp_path / "out")
+    assert [run.path.relative_to((tmp_path / "out").resolve()).parts[:2] for run in found["small"].runs] == [
+        ("small", "popularity"),
+        ("small", "oracle"),
+    ]
+    assert not found["lost"].runs
+    assert "nowhere" in found["lost"].failures[0].reason
+
+
+def test_a_model_that_cannot_be_tuned_is_a_failure_of_its_own(data, tmp_path):
+    models = {"ease": MODELS["ease"], "bad": {"model": {"name": "freedom", "weights": {"smell": 1.0}}, "search": {}}}
+    fusions = {"sum": {"first": ["ease"], "second": ["bad"]}}
+    found = run_suite(
+        TUNED | {"models": models, "fusions": fusions, "reference": "bad", "seeds": [0]}, tmp_path, data=data
+    )[""]
+    assert [run.path.parent.name for run in found.runs] == ["ease"]
+    assert [failure.label for failure in found.failures] == ["bad"]
+    assert "could not be tuned" in found.failures[0].reason
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tuning": None}, "expected a budget"),
+        ({"tuning": {"trails": 3}}, r"tuning: unknown key 'trails': did you mean 'trials'"),
+        ({"models": {"e": {"model": {"name": "eas"}}}}, "did you mean 'ease'"),
+        ({"models": MODELS | {"ease": MODELS["ease"] | {"search": 3}}}, r"models\.ease\.search: expected ranges"),
+        (
+            {"models": MODELS | {"ease": MODELS["ease"] | {"search": {"model.regularization": []}}}},
+            r"models\.ease\.search\.model\.regularization: expected choices",
+        ),
+        ({"datasets": {}}, r"datasets: expected"),
+        ({"datasets": {"a": None}}, r"datasets\.a: expected"),
+        ({"evaluation": {"metrics": ["recal"]}}, "did you mean 'recall'"),
+        ({"seeds": [1, 1]}, "different seeds"),
+    ],
+)
+def test_wrong_files_name_their_place(change, message):
+    with pytest.raises(ConfigError, match=message):
+        read_suite({key: value for key, value in {**TUNED, **change}.items() if value is not None})
