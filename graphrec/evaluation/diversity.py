@@ -14,7 +14,7 @@ from graphrec.features.table import FeatureTable
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Rows = NDArray[np.integer]
-BLOCK_CELLS = 1 << 24  # sums of vectors held at once: 64 MiB of float32, and twice that as float64
+BLOCK_CELLS = 1 << 22  # entries of summed vectors held at once: 16 MiB of float32
 
 
 def feature_diversity(items: Rows, table: FeatureTable) -> FloatArray:
@@ -103,7 +103,7 @@ def _squares(sums: NDArray[np.float32] | sp.csr_array) -> FloatArray:
     """Returns the squared length of every row."""
     if isinstance(sums, np.ndarray):
         return np.einsum("nd,nd->n", sums, sums, dtype=np.float64)
-    return np.asarray(sums.multiply(sums).sum(axis=1), dtype=np.float64)
+    return np.asarray(sums.power(2).sum(axis=1), dtype=np.float64)
 
 
 def _mean_distance(cosines: FloatArray, count: FloatArray) -> FloatArray:

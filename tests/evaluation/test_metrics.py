@@ -46,16 +46,6 @@ def test_metric_equals_its_slow_definition(name, k, grid):
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-13, atol=0)
 
 
-@pytest.fixture(scope="module")
-def ranx():
-    """ranx as plain Python: compiling its metrics takes longer than all our tests."""
-    import numba
-
-    numba.config.DISABLE_JIT = True
-    yield pytest.importorskip("ranx")
-    numba.config.DISABLE_JIT = False
-
-
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_metrics_equal_ranx(ranx, k):
     rng = np.random.default_rng(1)
