@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from markupsafe import Markup
 
-from graphrec.evaluation.differences import Differences
-from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare_scores, holm, paired_t
+from graphrec.evaluation.significance import Comparison, compare_scores
+from graphrec.report.formats import p_text
+from graphrec.report.marking import Contest, read_scores
 from graphrec.report.page.study import Study
 
 NAMED = 3  # models that a sentence names before it counts them
@@ -28,54 +29,46 @@ class Answer:
 
 
 def answer(study: Study) -> Answer:
-    """Names the model with the highest mean and the models from which it cannot be told apart.
+    """Says by the rule of the table whether a model is better than every other, or names the one with the most.
 
-    Every pair of models is tested over users and seeds, and all p-values are corrected together by Holm: the best was
-    chosen by looking, so testing it against the next alone would claim too much.
+    The rule is that of the bold numbers: all comparisons of the best with the others, over users and seeds, are below
+    the level after correction.
     """
     metric = study.table.tested
     means = {row.label: row.mean[metric] for row in study.table.rows if not row.is_ceiling}
-    ranked = sorted(means, key=means.__getitem__, reverse=True)
-    best = ranked[0]
-    if len(ranked) == 1:
+    best = max(means, key=lambda label: means[label])
+    found = study.table.contests.get(metric)
+    if len(means) == 1:
         only = Markup("<strong>{}</strong>, the only model here, reaches a {} of {:.4f}.")
         return Answer(only.format(best, metric, means[best]), "With one model there is nothing to compare.")
-    scores = {label: study.scores(label, metric) for label in ranked}
-    p_values = _corrected(scores, metric)
-    equal = [label for label in ranked[1:] if p_values[frozenset((best, label))] >= LEVEL]
-    say = _cannot_tell if equal else _wins
-    pair = (best, equal[0] if equal else ranked[1])
-    found = compare_scores([(scores[pair[0]], scores[pair[1]])], [metric])[0]
-    return Answer(say(metric, ranked, means, equal), _detail(pair, found, p_values))
+    if found is None:
+        most = Markup("<strong>{}</strong> has the highest {}, {:.4f}, but the models could not be tested.")
+        return Answer(most.format(best, metric, means[best]), "A test needs the values of every user in every run.")
+    other = _nearest(found, means)
+    say = _wins if found.winner else _cannot_tell
+    return Answer(say(metric, means, found, other), _detail(study, metric, found, other))
 
 
-def _corrected(scores: dict[str, Scores], metric: str) -> dict[frozenset[str], float]:
-    """Returns the p-value of every pair of models, corrected by Holm for the number of pairs."""
-    pairs = list(combinations(scores, 2))
-    aligned = {label: found.aligned(next(iter(scores.values())).users, metric) for label, found in scores.items()}
-    found = [paired_t(Differences.between(aligned[one], aligned[other])) for one, other in pairs]
-    return {frozenset(pair): float(p) for pair, p in zip(pairs, holm(found), strict=True)}
+def _nearest(found: Contest, means: dict[str, float]) -> str:
+    """Returns the model with the next highest mean, of those that the best cannot be told from if there are any."""
+    return max(found.equal or found.p_values, key=lambda label: means[label])
 
 
-def _wins(metric: str, ranked: list[str], means: dict[str, float], equal: list[str]) -> Markup:
-    best, following = ranked[0], ranked[1]
+def _wins(metric: str, means: dict[str, float], found: Contest, other: str) -> Markup:
+    others = "the difference to every other model" if len(found.p_values) > 1 else "the difference"
     return Markup(
         "<strong>{}</strong> is best: its {} of {:.4f} is {} that of {} ({:.4f}), and {} is significant."
-    ).format(
-        best, metric, means[best], _above(means, best, following), following, means[following], _surely(len(ranked))
-    )
+    ).format(found.best, metric, means[found.best], _above(means, found.best, other), other, means[other], others)
 
 
-def _cannot_tell(metric: str, ranked: list[str], means: dict[str, float], equal: list[str]) -> Markup:
-    best, first = ranked[0], equal[0]
+def _cannot_tell(metric: str, means: dict[str, float], found: Contest, other: str) -> Markup:
+    names = sorted(found.equal, key=lambda label: -means[label])
     return Markup(
         "No model is shown to be best: <strong>{}</strong> has the highest {}, {:.4f}, {} that of {} ({:.4f}), "
         "but the difference to {} is not significant."
-    ).format(best, metric, means[best], _above(means, best, first), first, means[first], _several(equal))
-
-
-def _surely(count: int) -> str:
-    return "the difference" if count == 2 else "the difference to every other model"
+    ).format(
+        found.best, metric, means[found.best], _above(means, found.best, other), other, means[other], _named(names)
+    )
 
 
 def _above(means: dict[str, float], best: str, other: str) -> str:
@@ -84,20 +77,33 @@ def _above(means: dict[str, float], best: str, other: str) -> str:
     return f"{means[best] / means[other] - 1:.1%}".replace("%", " %") + " above"
 
 
-def _several(labels: list[str]) -> str:
+def _named(labels: Sequence[str]) -> str:
     if len(labels) == 1:
-        return "it" if labels else ""
+        return "it"
     if len(labels) <= NAMED:
         return f"{', '.join(labels[:-1])} and {labels[-1]}"
     return f"{labels[0]} and {len(labels) - 1} other models"
 
 
-def _detail(pair: tuple[str, str], found: Comparison, p_values: dict[frozenset[str], float]) -> str:
-    p = p_values[frozenset(pair)]
-    sample = f"{found.num_users:,} users" + (" and seeds" if found.covers_training and max(found.seeds) else "")
-    unknown = "" if found.covers_training else " One seed each: how much training varies is not in the test."
+def _detail(study: Study, metric: str, found: Contest, other: str) -> str:
+    one, two = (read_scores(study.groups[label], [metric])[metric] for label in (found.best, other))
+    pair = compare_scores([(one, two)], [metric])[0]
+    p = p_text(found.p_values[other])
+    ends = f"95 % interval {signed(pair.low)} to {signed(pair.high)}"
     return (
-        f"{pair[0]} − {pair[1]}: {found.difference:+.4f}, 95 % interval {found.low:+.4f} to {found.high:+.4f}, "
-        f"p {'< 0.0001' if p < 1e-4 else f'= {p:.4f}'} (paired t over {sample}, Holm over all {len(p_values)} pairs). "
-        f"The test would have found a difference of {found.detectable:.4f} in 4 of 5 such experiments.{unknown}"
+        f"{found.best} − {other}: {signed(pair.difference)}, {ends}, "
+        f"p {'' if p.startswith('<') else '= '}{p.replace('<', '< ')} ({_sample(pair)}; corrected for "
+        f"{len(found.p_values)} comparison{'s' if len(found.p_values) > 1 else ''}). "
+        f"One such test finds a difference of {pair.detectable:.4f} in 4 of 5 cases."
     )
+
+
+def _sample(pair: Comparison) -> str:
+    if not pair.covers_training:
+        return f"t-test over {pair.num_users:,} users, one seed each, so how much training varies is not in it"
+    return f"t-test over {pair.num_users:,} users" + (" and the seeds" if max(pair.seeds) else "")
+
+
+def signed(value: float) -> str:
+    """Returns a difference with its sign."""
+    return f"{value:+.4f}".replace("-", "−")

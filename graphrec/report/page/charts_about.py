@@ -94,7 +94,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _different(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     flat = {label: flatten(values) for label, values in found.items()}
-    keys = dict.fromkeys(key for values in flat.values() for key in values if key not in OWN)
+    keys = dict.fromkeys(key for values in flat.values() for key in values if key.rpartition(".")[2] not in OWN)
     by_key = {key: {label: values[key] for label, values in flat.items() if key in values} for key in keys}
     return {key: values for key, values in by_key.items() if len(values) < len(found) or len(set(values.values())) > 1}
 

@@ -51,7 +51,7 @@ def _means(study: Study, runs: Sequence[RunFolder], k: int) -> dict[str, float]:
 
 def _named(name: str) -> Markup:
     measure = measure_of(name)
-    return Markup('{} <span class="interval">{}</span>').format(name.partition("@")[0], ARROWS[measure.better])
+    return Markup('{}&ensp;<span class="interval">{}</span>').format(name.partition("@")[0], ARROWS[measure.better])
 
 
 def _value(value: float) -> str:

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from graphrec.evaluation.differences import components
 from graphrec.evaluation.lists import Lists
 from graphrec.evaluation.metrics import METRICS, MetricAt
+from graphrec.evaluation.significance import Scores
 from graphrec.evaluation.slices import item_slices, slice_items, slice_users, user_slices
+from graphrec.report.marking import interval
 from graphrec.report.page.charts_items import cutoff, kept_lists
 from graphrec.report.page.section import Section, chart, folded, heading, note, number, table
 from graphrec.report.page.study import Study, legend
@@ -72,14 +74,12 @@ def estimate(values: NDArray[np.float64], size: int) -> Estimate:
         values: A row per seed, a column per user ``(num_seeds, num_users)``.
         size: How many items or users are in the slice.
     """
-    from scipy import stats
-
     count = values.shape[1]
-    if count < 2:
-        return Estimate(float(values.mean()) if count else math.nan, math.nan, math.nan, count, size)
-    found, mean = components(values), float(values.mean())
-    reach = found.error * float(stats.t.ppf((1 + CONFIDENCE) / 2, found.freedom))
-    return Estimate(mean, mean - reach, mean + reach, count, size)
+    mean = float(values.mean()) if count else math.nan
+    low, high = interval(Scores(values, pd.RangeIndex(count)), CONFIDENCE)
+    if math.isnan(low):
+        return Estimate(mean, low, high, count, size)
+    return Estimate(mean, max(0.0, low), min(1.0, high), count, size)  # a metric is within 0 and 1
 
 
 def _estimates(
@@ -128,6 +128,7 @@ def _points(study: Study, label: str, values: list[Estimate], names: list[str]) 
         "offsetgroup": label,
         "x": names,
         "y": mean,
+        "customdata": [[value.low, value.high] for value in values],
         "error_y": {
             "array": np.array([value.high for value in values]) - mean,
             "arrayminus": mean - np.array([value.low for value in values]),
@@ -136,7 +137,7 @@ def _points(study: Study, label: str, values: list[Estimate], names: list[str]) 
             "width": 3,
         },
         "marker": {"color": look.colour, "symbol": look.symbol, "size": 9},
-        "hovertemplate": "%{x}: %{y:.4f} ± %{error_y.array:.4f}",
+        "hovertemplate": "%{x}: %{y:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})",
     }
 
 

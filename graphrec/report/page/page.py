@@ -15,6 +15,7 @@ from markupsafe import Markup
 import graphrec
 from graphrec.config import ConfigError, unknown_name
 from graphrec.data.files import write_text
+from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
 from graphrec.report.page.section import Section, note, table
 from graphrec.report.page.study import Study, make_study
@@ -112,16 +113,27 @@ def _studies(
     left_out: dict[str, str],
 ) -> list[Study]:
     """Makes a study of every data set; notes in ``left_out`` why one has none."""
-    by_identity: dict[str, list[RunFolder]] = {}
+    by_identity: dict[str, dict[str, list[RunFolder]]] = {}
     for run in runs:
-        by_identity.setdefault(run.data()["identity"], []).append(run)
+        by_identity.setdefault(run.data()["identity"], {}).setdefault(run.metrics()["label"], []).append(run)
     found = []
-    for group in by_identity.values():
+    for groups in by_identity.values():
+        group = [run for one in groups.values() for run in _clean(one, left_out)]
         try:
             found.append(make_study(group, folder, reference=reference, metrics=metrics))
         except (ValueError, OSError) as error:
             left_out |= {str(run.path): str(error) for run in group}
     return found
+
+
+def _clean(runs: list[RunFolder], left_out: dict[str, str]) -> list[RunFolder]:
+    """Returns the runs of a label, or none if they clash, which must not stop the others."""
+    try:
+        group_runs(runs)
+    except (ValueError, OSError) as error:
+        left_out |= {str(run.path): str(error) for run in runs}
+        return []
+    return runs
 
 
 def _write_tables(studies: Sequence[Study], folder: Path) -> None:

@@ -83,6 +83,11 @@ def note(text: Any) -> Markup:
     return Markup('<p class="note">{}</p>').format(text)
 
 
+def notes(texts: Iterable[Any]) -> Markup:
+    """Returns remarks in small print as a list."""
+    return Markup('<ul class="notes">{}</ul>').format(_join("<li>{}</li>", texts))
+
+
 def heading(text: str) -> Markup:
     """Returns a heading within a section."""
     return Markup("<h4>{}</h4>").format(text)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch_geometric.data import HeteroData
 
 from graphrec.data.dataset import Dataset
-from graphrec.evaluation.significance import Scores
 from graphrec.features.table import FeatureTable
 from graphrec.graph.neighbors import flagged_nodes, item_modalities
 from graphrec.report.page.theme import Style, style, swatch
@@ -74,12 +73,6 @@ class Study:
     def features(self) -> dict[str, FeatureTable]:
         """The vectors of every modality that has some, imputed ones left out."""
         return {name: self._features(name) for name in self.modality_masks if "x" in self.graph[name]}
-
-    def scores(self, label: str, metric: str) -> Scores:
-        """Returns a metric of every user and run of a label; a model without training has no seeds."""
-        runs = self.groups[label]
-        found = {run.metrics()["seed"]: run.users("test")[metric] for run in runs}
-        return Scores.of(found if not runs[0].metrics()["closed_form"] else next(iter(found.values())), metric)
 
     def _mask(self, modality: str) -> NDArray[np.bool_]:
         mask = np.zeros(len(self.dataset.split.items), dtype=bool)
