@@ -151,7 +151,7 @@ def sentence(path: Path, title: Callable[[int], str]) -> str:
 def link(path: Path) -> str:
     """Returns what leads from the liked item to the other, in words."""
     if path.relation == BEHAVIOR:
-        return "as did 1 other who liked" if path.others == 1 else f"as did {path.others} others who liked"
+        return f"{path.others} other{'' if path.others == 1 else 's'} had both"
     first, matches, second = path.relation.partition("_matches_")
     return f"{first} like the {second} of" if matches else WORDS.get(path.relation, f"{path.relation} alike")
 

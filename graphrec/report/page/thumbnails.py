@@ -16,7 +16,7 @@ from graphrec.report.page.study import Study
 
 PICTURE, WORDS = "image", ("title", "name", "text")  # of the columns of words the first that there is
 SIDE, QUALITY = 96, 55  # pixels of the longer side, and WebP's quality: about 2 kB for a poster
-BUDGET = 6_000_000  # characters of all pictures of a page, of 15 MB that a page may have
+BUDGET = 4_000_000  # characters of all pictures of a data set, of the 15 MB that a page may have
 KEPT = "thumbnails"
 LONGEST = 90  # characters of the words of an item
 
@@ -45,17 +45,21 @@ class Thumbnails:
         paths = catalog.values(PICTURE) if has_pictures else [None] * len(catalog.ids)
         return cls(paths, prefix=prefix, budget=budget)
 
-    def name(self, row: int) -> str | None:
+    def name(self, row: int, *, reserve: int = 0) -> str | None:
         """Returns the CSS class that shows the picture of an item row; ``None`` where there is no picture to be read.
 
         The class sets ``background-image`` alone: size and shape are the element's.
+
+        Args:
+            row: The item row.
+            reserve: The characters of the budget that a new picture leaves to others.
         """
         path = self.paths[row]
         if not isinstance(path, str | Path):
             return None
         key = str(path)
         if key not in self._names:
-            self._names[key] = self._added(key)
+            self._names[key] = self._added(key, reserve)
         return self._names[key]
 
     def style(self) -> Markup:
@@ -63,13 +67,13 @@ class Thumbnails:
         rules, self._waiting = self._waiting, []
         return Markup("<style>{}</style>").format(Markup("\n".join(rules))) if rules else Markup("")
 
-    def _added(self, path: str) -> str | None:
+    def _added(self, path: str, reserve: int) -> str | None:
         try:
             data = data_uri(path)
         except (OSError, ValueError):
             self.unreadable += 1
             return None
-        if len(data) > self.budget:
+        if len(data) > self.budget - reserve:
             self.left_out += 1
             return None
         self.budget -= len(data)

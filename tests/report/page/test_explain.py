@@ -174,7 +174,7 @@ def test_ways_are_told_in_words():
     titles = {1: "Toy Story", 2: "A Bug's Life"}.get
     assert sentence(Path(1, "text", 2, 0.1), titles) == "liked Toy Story – text alike – A Bug's Life"
     several = sentence(Path(1, "behavior", 2, 0.1, 34), titles)
-    assert several == "liked Toy Story – as did 34 others who liked – A Bug's Life"
-    assert "1 other who" in sentence(Path(1, "behavior", 2, 0.1, 1), titles)
+    assert several == "liked Toy Story – 34 others had both – A Bug's Life"
+    assert "– 1 other had both –" in sentence(Path(1, "behavior", 2, 0.1, 1), titles)
     assert "genres alike" in sentence(Path(1, "genres", 2, 0.1), titles)
     assert "image like the text of" in sentence(Path(1, "image_matches_text", 2, 0.1), titles)
