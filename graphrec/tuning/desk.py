@@ -67,13 +67,12 @@ class Desk:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / LOCK, thread_local=False)
         with self._lock:
-            self.study = optuna.create_study(
-                study_name=NAME,
-                storage=open_storage(folder),
-                pruner=_pruner(plan),
-                directions=[objective.direction for objective in plan.objectives],
-                load_if_exists=True,
-            )
+            storage, pruner = open_storage(folder), _pruner(plan)
+            try:
+                self.study = optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)
+            except KeyError:
+                directions = [objective.direction for objective in plan.objectives]
+                self.study = optuna.create_study(study_name=NAME, storage=storage, pruner=pruner, directions=directions)
             self._begin()
 
     def take(self) -> Lease | None:
