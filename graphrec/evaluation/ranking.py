@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.metrics import METRICS, WITHOUT_CUTOFF, MetricAt
 from graphrec.runtime import track
 
+Result = TypeVar("Result")
 BLOCK_CELLS = 1 << 22  # 16 MiB of float32 scores: measured fastest on CPU, where a block then stays in the cache
 BLOCK_CELLS_GPU = 1 << 26
 METRIC_BLOCK = 1 << 16  # users per step of the metrics, whose temporaries are (users, k): few and large operations
@@ -145,8 +147,9 @@ def rank(
     by_user, everywhere = (exclude, None) if isinstance(exclude, Interactions | sp.csr_array) else (None, exclude)
     matrices = [_matrix(part) for part in (seen, by_user) if part is not None]
     closed = _closed_items(matrices[0].shape[1], candidates, everywhere)
-    blocks = _scored(scorer, users, k, _selected(matrices, users), closed, block_size, progress)
-    parts = [_best(block, k) for block in blocks] or [TopK(torch.empty(0, k), torch.empty(0, k, dtype=torch.int64))]
+    masks, work = _selected(matrices, users), partial(_best, k=k)
+    parts = list(_blocks(scorer, users, k, masks, closed, block_size, progress, work))
+    parts = parts or [TopK(torch.empty(0, k), torch.empty(0, k, dtype=torch.int64))]
     return Ranking(users, torch.cat([part.items for part in parts]), torch.cat([part.values for part in parts]))
 
 
@@ -192,13 +195,14 @@ def evaluate(
     masks = _selected([_matrix(part) for part in masked.values()], users)
     answers = _Pairs(held_out, rows)
     whole = [metric for metric in wanted if metric.k is None]
-    tops, parts = [], []
-    for block in _scored(scorer, users, max(ks), masks, None, block_size, progress):
-        tops.append(_best(block, max(ks)).items.to(torch.int32))
-        parts.append(_whole(whole, block, answers))
-    items = torch.cat(tops)
+
+    def work(block: _Block) -> tuple[Tensor, dict[str, Tensor]]:
+        return _best(block, max(ks)).items.to(torch.int32), _whole(whole, block, answers)
+
+    found = list(_blocks(scorer, users, max(ks), masks, None, block_size, progress, work))
+    items = torch.cat([top for top, _ in found])
     values = _values(wanted, items, answers, torch.from_numpy(relevant[rows]))
-    values |= {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    values |= {name: torch.cat([part[name] for _, part in found]).cpu().numpy() for name in found[0][1]}
     frame = pd.DataFrame(values, index=pd.Index(rows, name="user"))
     return Evaluation(frame[[metric.label for metric in wanted]], truth.users, items.cpu().numpy())
 
@@ -246,7 +250,7 @@ class _Block(NamedTuple):
         return marks
 
 
-def _scored(
+def _blocks(
     scorer: Scorer,
     users: Tensor,
     k: int,
@@ -254,8 +258,9 @@ def _scored(
     closed: Tensor | None,
     block_size: int | None,
     progress: bool,
-) -> Iterator[_Block]:
-    """Yields the masked scores of every block of users."""
+    work: Callable[[_Block], Result],
+) -> Iterator[Result]:
+    """Yields what is made of the masked scores of every block of users; one block is held at a time."""
     num_items = masks[0].num_items
     if not 1 <= k <= num_items:
         raise ValueError(f"expected 1 <= k <= {num_items}, the size of the catalogue, got k={k}")
@@ -264,7 +269,7 @@ def _scored(
         raise ValueError(f"expected block_size >= 1, got {block_size}")
     starts: Iterable[int] = range(0, len(users), size)
     for start in track(starts, "ranking", total=-(-len(users) // size)) if progress else starts:
-        yield _score_block(scorer, users[start : start + size], start, masks, closed)
+        yield work(_score_block(scorer, users[start : start + size], start, masks, closed))
 
 
 @torch.no_grad()

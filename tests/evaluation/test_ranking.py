@@ -177,9 +177,9 @@ def test_no_gradient_is_recorded_and_grad_mode_is_left_as_it_was():
     assert evaluate(Table(scores), seen=train, truth=test).mean()["Recall@10"] > 0
     top = rank(Table(scores), [1, 2], 4, seen=train)
     assert not top.scores.requires_grad
-    for _ in ranking._scored(
-        Table(scores), torch.arange(4), 2, ranking._selected([train.csr()], torch.arange(4)), None, 2, False
-    ):
+    users = torch.arange(4)
+    masks = ranking._selected([train.csr()], users)
+    for _ in ranking._blocks(Table(scores), users, 2, masks, None, 2, False, lambda block: block.start):
         assert torch.is_grad_enabled()
 
 
