@@ -16,6 +16,7 @@ from typing import Any
 
 from graphrec.config import load_yaml
 from graphrec.evaluation.significance import compare
+from graphrec.report.marking import read_scores
 from graphrec.runs import RunFolder, find_runs
 
 TABLE = Path(__file__).with_name("published.yaml")
@@ -47,10 +48,10 @@ def check_numbers(label: str, runs: list[RunFolder], entry: dict[str, Any]) -> l
 
 
 def check_beats(label: str, runs: list[RunFolder], other: str, rivals: list[RunFolder]) -> str:
-    """Returns the paired test over users, each user averaged over seeds, and whether the model is ahead by it."""
+    """Returns the paired test over users and seeds, and whether the model is ahead by it."""
     metric = "Recall@20"
-    series = [[run.users("test")[metric] for run in part] for part in (runs, rivals)]
-    found = compare(*series, metric)
+    ours, theirs = (read_scores(part, [metric])[metric] for part in (runs, rivals))
+    found = compare(ours, theirs, metric)
     said = "ok" if found.difference > 0 and found.p_value < LEVEL else "MISSED"
     gap = (
         f"{found.first:.4f} against {found.second:.4f}, {found.low:+.4f} to {found.high:+.4f}, p = {found.p_value:.2g}"

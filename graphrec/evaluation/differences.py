@@ -39,16 +39,18 @@ class Scores:
     seeds: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, runs: Runs, metric: str) -> Scores:
+    def of(cls, runs: Runs | Scores, metric: str) -> Scores:
         """Returns the scores of one evaluation (no training), of a list of runs, or of runs by seed.
 
         Args:
-            runs: Evaluations, or series of per-user values indexed by external user id.
+            runs: Evaluations, or series of per-user values indexed by external user id; or scores as they are.
             metric: The column of an evaluation, such as ``Recall@20``.
 
         Raises:
             ValueError: If there is no run, the runs differ in their users, or one lacks the metric.
         """
+        if isinstance(runs, Scores):
+            return runs
         if isinstance(runs, Evaluation | pd.Series):
             return cls.stack([_column(runs, metric)], metric)
         by_seed = runs if isinstance(runs, Mapping) else dict(enumerate(runs))

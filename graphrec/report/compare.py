@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphrec.evaluation.significance import LEVEL, Comparison
+from graphrec.report.footnotes import bold_rule
 from graphrec.report.formats import NOTHING, SMALLEST, difference, number, p_text
 from graphrec.report.groups import columns_of, group_runs
 from graphrec.report.table import Report, Row, report
@@ -26,7 +27,7 @@ class RunComparison:
     Args:
         reference: The label of the first.
         answers: One sentence per other model.
-        table: Everything behind them; its footnotes belong to the answer.
+        table: Everything behind them.
     """
 
     reference: str
@@ -38,12 +39,17 @@ class RunComparison:
         """The models that are compared with the reference."""
         return tuple(row for row in self.table.rows if row.label != self.reference and not row.is_ceiling)
 
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """What a reader must know."""
+        return tuple(note for note in self.table.footnotes if note != bold_rule(self.table))
+
     def to_rich(self) -> Group:
         """Returns the answers, then a table of all metrics, then the footnotes."""
         from rich.console import Group
         from rich.text import Text
 
-        notes = [Text(f"- {note}", style="dim") for note in self.table.footnotes]
+        notes = [Text(f"- {note}", style="dim") for note in self.footnotes]
         return Group(*(Text(answer, style="bold") for answer in self.answers), self._metrics(), *notes)
 
     def _metrics(self) -> RichTable:

@@ -48,14 +48,19 @@ def _seeds(models: Sequence[Row]) -> list[str]:
     return notes
 
 
+def bold_rule(table: Report) -> str:
+    """Returns what bold means."""
+    won = any(found.winner for found in table.contests.values())
+    return f"bold: better than every other model{'' if won else '; no model is'}"
+
+
 def _marks(table: Report, models: Sequence[Row]) -> list[str]:
     if len(models) < 2:
         return []
-    rule = f"t-test over users and seeds, p < {LEVEL} after {CORRECTION_NAMES[table.correction]} in each column"
-    best = [metric for metric, found in table.contests.items() if found.winner]
-    notes = [f"bold: better than every other model ({rule}){'' if best else '; no model is'}"]
+    rule = f"paired t-test over users and seeds, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
+    notes = [f"marked: {rule}, each column on its own", bold_rule(table)]
     if table.reference is not None:
-        notes.append(f"▲ better, ▼ worse than {table.reference} by the same test; difference with 95 % interval")
+        notes.append(f"▲ better, ▼ worse than {table.reference}; difference with its 95 % interval, p corrected")
     return notes
 
 

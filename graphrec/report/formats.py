@@ -95,7 +95,10 @@ def number(mean: float, deviation: float = math.nan) -> str:
 
 def difference(found: Comparison | None) -> str:
     """Returns a difference with its interval, such as ``+0.0135 [+0.0110, +0.0160]``."""
-    return NOTHING if found is None else f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    if found is None:
+        return NOTHING
+    middle, low, high = (f"{round(value, 4) + 0.0:+.4f}" for value in (found.difference, found.low, found.high))
+    return f"{middle} [{low}, {high}]"
 
 
 def p_text(value: float) -> str:

@@ -4,14 +4,15 @@ import pytest
 from scipy import stats
 
 from graphrec.data.interactions import Ids
+from graphrec.evaluation.differences import Scores, components
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.evaluation.significance import (
     bootstrap_interval,
     compare,
-    holm,
+    compare_scores,
     paired_t,
-    per_user,
     sign_flip,
+    smallest_detectable,
     wilcoxon,
 )
 
@@ -32,63 +33,103 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return first, (first - 0.04 + rng.normal(0, 0.15, 80)).round(1)
 
 
-def test_paired_t_and_wilcoxon_equal_scipy_on_pairs(pair):
+@pytest.fixture
+def seeds(pair) -> tuple[list[pd.Series], list[pd.Series]]:
+    rng = np.random.default_rng(4)
+    return tuple([series(values + rng.normal(0, 0.05) + rng.normal(0, 0.1, 80)) for _ in range(3)] for values in pair)
+
+
+def test_with_one_seed_paired_t_and_wilcoxon_equal_scipy_on_pairs(pair):
     first, second = pair
     assert paired_t(first - second) == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-9)
     assert wilcoxon(first - second) == pytest.approx(stats.wilcoxon(first - second).pvalue, rel=1e-9)
 
 
-def test_sign_flip_equals_the_exact_test_on_few_users():
-    difference = np.array([0.3, 0.1, -0.05, 0.2, 0.0, 0.15, 0.4, -0.1])
-    exact = stats.permutation_test((difference,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
-    assert sign_flip(difference, rounds=40_000, seed=1) == pytest.approx(exact, abs=0.005)
+def test_paired_t_of_several_seeds_uses_the_variance_components(seeds):
+    matrix = np.array(seeds[0]) - np.array(seeds[1])
+    found = components(matrix)
+    expected = 2 * stats.t.sf(abs(matrix.mean()) / found.error, found.freedom)
+    assert paired_t(matrix) == pytest.approx(expected)
+    assert paired_t(matrix) > paired_t(matrix.mean(axis=0))
 
 
-def test_sign_flip_counts_the_observed_pattern_and_ties():
-    assert sign_flip([0.1, 0.2, 0.3] * 30, rounds=99) == 1 / 100
-    assert sign_flip([0.5, -0.5], rounds=50) == 1.0
-    assert sign_flip([0.0, 0.0], rounds=50) == 1.0
+def test_wilcoxon_of_several_seeds_is_the_t_test_of_signed_ranks(seeds):
+    matrix = (np.array(seeds[0]) - np.array(seeds[1])).round(1)
+    ranks = np.zeros_like(matrix)
+    for run in range(3):
+        differing = [user for user in range(80) if matrix[run, user] != 0]
+        for user, rank in zip(differing, stats.rankdata(np.abs(matrix[run, differing])), strict=True):
+            ranks[run, user] = rank * np.sign(matrix[run, user])
+    assert wilcoxon(matrix) == pytest.approx(paired_t(ranks))
 
 
-@pytest.mark.parametrize("test", [paired_t, wilcoxon])
-def test_equal_models_have_p_one(test):
-    assert test([0.0, 0.0, 0.0]) == 1.0
+@pytest.mark.parametrize("test", [paired_t, wilcoxon, sign_flip])
+@pytest.mark.parametrize("shape", [5, (3, 5)])
+def test_equal_models_have_p_one(test, shape):
+    assert test(np.zeros(shape)) == 1.0
 
 
-def test_bootstrap_interval_equals_scipy_up_to_sampling_error(pair):
-    difference = pair[0] - pair[1]
-    low, high = bootstrap_interval(difference, rounds=20_000, seed=0)
-    theirs = stats.bootstrap((difference,), np.mean, n_resamples=20_000, method="percentile", rng=1)
-    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.002)
-    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.002)
+def test_a_difference_without_any_variance_is_certain():
+    assert paired_t(np.full((3, 5), 0.25)) == 0.0
 
 
-def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
-    rng = np.random.default_rng(5)
-    covered = 0
-    for trial in range(200):
-        low, high = bootstrap_interval(rng.normal(0.3, 1, 60), confidence=0.9, rounds=300, seed=trial)
-        covered += low <= 0.3 <= high
-    assert 0.83 <= covered / 200 <= 0.95
-
-
-def test_resampling_is_seeded_and_independent_of_its_chunks(pair, monkeypatch):
-    difference = pair[0] - pair[1]
-    whole = bootstrap_interval(difference, seed=4, rounds=500), sign_flip(difference, seed=4, rounds=500)
-    assert whole[0] != bootstrap_interval(difference, seed=5, rounds=500)
-    assert whole == (bootstrap_interval(difference, seed=4, rounds=500), sign_flip(difference, seed=4, rounds=500))
-    monkeypatch.setattr("graphrec.evaluation.significance._CHUNK_CELLS", 80 * 64)
-    assert whole[0] == bootstrap_interval(difference, seed=4, rounds=500)
+def test_smallest_detectable_is_nearly_what_the_noncentral_t_says():
+    difference = np.random.default_rng(1).normal(0, 1, 30)
+    found = smallest_detectable(difference)
+    shift = found / stats.sem(difference)
+    power = stats.nct.sf(stats.t.ppf(0.975, 29), 29, shift) + stats.nct.cdf(stats.t.ppf(0.025, 29), 29, shift)
+    assert power == pytest.approx(0.8, abs=0.01)
+    assert smallest_detectable(difference, power=0.9) > found
+    assert smallest_detectable(difference, level=0.1) < found
 
 
 def test_compare_series(pair):
     first, second = pair
     result = compare(series(first), series(second), "recall@20", rounds=500)
     assert (result.metric, result.num_users, result.test, result.confidence) == ("Recall@20", 80, "t", 0.95)
+    assert (result.seeds, result.is_paired, result.covers_training) == ((0, 0), False, True)
     assert result.difference == pytest.approx(first.mean() - second.mean())
     assert result.first - result.second == pytest.approx(result.difference)
     assert result.low < result.difference < result.high
     assert result.p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert result.error == pytest.approx(stats.sem(first - second))
+    assert result.effect == pytest.approx((first - second).mean() / (first - second).std(ddof=1))
+    assert result.detectable == pytest.approx(smallest_detectable(first - second))
+
+
+def test_compare_pairs_users_and_seeds(seeds):
+    matrix = np.array(seeds[0]) - np.array(seeds[1])
+    result = compare(*seeds, "mrr@5", rounds=200)
+    assert (result.num_users, result.seeds, result.is_paired, result.covers_training) == (80, (3, 3), True, True)
+    assert result.p_value == paired_t(matrix)
+    assert (result.low, result.high) == bootstrap_interval(matrix, rounds=200)
+    assert result.effect == pytest.approx(matrix.mean() / np.sqrt(components(matrix).single))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts", "paired", "covered"),
+    [
+        (3, None, (3, 0), False, True),
+        (None, 1, (0, 1), False, False),
+        (1, 1, (1, 1), True, False),
+        (1, 3, (1, 3), False, True),
+        (2, 3, (2, 3), False, True),
+    ],
+)
+def test_compare_says_what_it_covers(seeds, first, second, counts, paired, covered):
+    chosen = [part[0] if size is None else part[:size] for part, size in zip(seeds, (first, second), strict=True)]
+    result = compare(*chosen, "mrr@5", rounds=50)
+    assert (result.seeds, result.is_paired, result.covers_training) == (counts, paired, covered)
+    assert result.difference == pytest.approx(result.first - result.second)
+
+
+def test_runs_given_by_seed_are_paired_by_it(seeds):
+    first = dict(zip((7, 8, 9), seeds[0], strict=True))
+    second = dict(zip((9, 7, 8), (seeds[1][2], seeds[1][0], seeds[1][1]), strict=True))
+    found = compare(first, second, "mrr@5", rounds=50)
+    assert found.is_paired
+    assert found.p_value == compare(*seeds, "mrr@5", rounds=50).p_value
+    assert not compare(first, seeds[1], "mrr@5", rounds=50).is_paired
 
 
 @pytest.mark.parametrize(("test", "function"), [("wilcoxon", wilcoxon), ("t", paired_t)])
@@ -100,6 +141,16 @@ def test_compare_takes_the_named_test(test, function, pair):
 def test_compare_hands_rounds_and_seed_to_the_permutation_test(pair):
     result = compare(series(pair[0]), series(pair[1]), "ndcg@5", test="permutation", rounds=300, seed=9)
     assert result.p_value == sign_flip(pair[0] - pair[1], rounds=300, seed=9)
+
+
+def test_many_comparisons_at_once_are_those_made_one_by_one(seeds, pair):
+    first, second = (Scores.of(part, "Recall@20") for part in seeds)
+    closed = Scores.of(series(pair[0]), "Recall@20")
+    together = compare_scores([(first, second), (second, closed)], ["Recall@20", "Recall@20"], rounds=100)
+    alone = [compare(*both, "recall@20", rounds=100) for both in ((first, second), (second, closed))]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-9)
+        assert one.p_value == other.p_value
 
 
 def test_compare_aligns_by_user_id_not_by_row(pair):
@@ -117,12 +168,9 @@ def test_compare_evaluations_by_external_id():
     assert result.p_value == pytest.approx(paired_t(expected))
 
 
-def test_seeds_are_averaged_per_user_before_the_test(pair):
-    seeds = [series(pair[0]), series(pair[0] + 0.2).iloc[::-1]]
-    np.testing.assert_allclose(per_user(seeds, "x"), pair[0] + 0.1)
-    result = compare(seeds, series(pair[1]), "mrr@5", rounds=50)
-    assert result.num_users == 80
-    assert result.p_value == pytest.approx(paired_t(pair[0] + 0.1 - pair[1]))
+def test_means_are_those_of_the_users_compared():
+    result = compare(series([0.5, np.nan, 0.2, 0.6]), series([0.1, 0.9, 0.1, 0.3]), "recall@20", rounds=50)
+    assert (result.num_users, result.first, result.second) == pytest.approx((3, 1.3 / 3, 0.5 / 3))
 
 
 def test_other_users_are_refused_by_name():
@@ -130,12 +178,7 @@ def test_other_users_are_refused_by_name():
         compare(series([1, 2, 3], ["a", "b", "c"]), series([1, 2, 3], ["a", "b", "d"]), "recall@20")
 
 
-def test_repeated_users_are_refused():
-    with pytest.raises(ValueError, match="repeated ids"):
-        compare(series([1, 2], ["a", "a"]), series([1, 2], ["a", "a"]), "recall@20")
-
-
-def test_missing_metric_test_and_runs_are_refused():
+def test_missing_metric_test_and_runs_are_refused(seeds):
     one = evaluation([0.1, 0.2], [0, 1], ["a", "b"])
     with pytest.raises(ValueError, match="unknown metric 'Recall@10': did you mean 'Recall@20'"):
         compare(one, one, "recall@10")
@@ -143,35 +186,5 @@ def test_missing_metric_test_and_runs_are_refused():
         compare(one, one, "recall@20", test="wilcoxn")
     with pytest.raises(ValueError, match="at least one run"):
         compare([], one, "recall@20")
-
-
-@pytest.mark.parametrize("bad", [[0.1], [0.1, np.nan], [[0.1, 0.2]]])
-def test_differences_that_cannot_be_tested_are_refused(bad):
-    with pytest.raises(ValueError, match="finite differences"):
-        paired_t(bad)
-
-
-@pytest.mark.parametrize(("confidence", "rounds"), [(0.0, 10), (1.0, 10), (0.95, 0)])
-def test_bootstrap_bounds(confidence, rounds):
-    with pytest.raises(ValueError, match="0 < confidence < 1 and rounds >= 1"):
-        bootstrap_interval([0.1, 0.2], confidence=confidence, rounds=rounds)
-
-
-def test_holm_equals_its_step_down_definition():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        p = rng.random(rng.integers(1, 8)).round(2)
-        level = rng.choice([0.05, 0.2, 0.5])
-        rejected = np.zeros(len(p), dtype=bool)
-        for step, index in enumerate(np.argsort(p, kind="stable")):
-            if p[index] * (len(p) - step) > level:
-                break
-            rejected[index] = True
-        np.testing.assert_array_equal(holm(p) <= level, rejected)
-
-
-def test_holm_is_monotone_and_capped():
-    assert holm([0.6, 0.5]).tolist() == [1.0, 1.0]
-    assert holm([]).tolist() == []
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        holm([0.1, 1.2])
+    with pytest.raises(ValueError, match="same seeds for Wilcoxon"):
+        compare(seeds[0], seeds[1][:2], "recall@20", test="wilcoxon", rounds=50)
