@@ -5,33 +5,33 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import graphrec
-from graphrec.cli.common import OUT, Commands, DataRoot, plain, quiet
+from graphrec.cli import studies
+from graphrec.cli.common import OUT, Commands, DataRoot, Overrides, find_config, plain, quiet, run_settings, with_root
 from graphrec.cli.data import data_app
 from graphrec.cli.features import encode, features_app, finetune
-from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
-from graphrec.runtime import package_folder, rank
+from graphrec.cli.studies import present
+from graphrec.config import ConfigError, apply_overrides, load_yaml
+from graphrec.runtime import rank
 
 if TYPE_CHECKING:
-    from graphrec.pipeline import BenchmarkConfig
     from graphrec.runs import RunFolder
 
 QUICKSTART = "quickstart"
 SHEET_MODEL = "hetero-lightgcn"
 log = logging.getLogger("graphrec.cli")
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as model.num_layers=3.")]
-
-
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
 app.add_typer(features_app, name="features")
 app.command()(encode)
 app.command()(finetune)
+for command in (studies.benchmark, studies.tune, studies.ablate, studies.compare, studies.report):
+    app.command()(command)
 
 
 def _show_version(value: bool) -> None:
@@ -67,8 +67,7 @@ def quickstart(
     config = BenchmarkConfig.parse(apply_overrides(load_yaml(path), overrides), where=path.name)
     log.info("generating about %d interactions with pictures and words", size)
     data = generate(size, seed=seed, folder=out / "pictures")
-    runs = benchmark(config, out, data=data).runs
-    _present(config, runs, out)
+    present(benchmark(config, out, data=data), config.reference, out)
     _sheet(out / SHEET_MODEL / f"seed-{seed}", out / "recommendations.png")
     OUT.print(f"\n{time.perf_counter() - began:.0f} s. Now try:", highlight=False)
     for command in (
@@ -77,26 +76,6 @@ def quickstart(
         "graphrec data describe synthetic",
     ):
         plain(f"  {command}")
-
-
-@app.command()
-def benchmark(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that graphrec brings.")],
-    overrides: Overrides = None,
-    data_root: DataRoot = None,
-    out: Annotated[Path | None, typer.Option(help="Where runs and table go; runs/<name> by default.")] = None,
-) -> None:
-    """Trains several models on the same data and prints the table; run again, it goes on where it stopped."""
-    from graphrec.pipeline import BenchmarkConfig
-    from graphrec.pipeline import benchmark as run_benchmark
-
-    path = find_config(config)
-    base = load_yaml(path)
-    values = _with_root(apply_overrides(base, overrides or []), data_root)
-    _check_labels(base, values)
-    settings = BenchmarkConfig.parse(values, where=path.name)
-    folder = out or Path("runs") / path.stem
-    _present(settings, run_benchmark(settings, folder).runs, folder)
 
 
 @app.command()
@@ -111,11 +90,11 @@ def train(
     """Trains one model and scores the test set once."""
     from graphrec.pipeline import RunConfig, run
 
-    values, where = _run_settings(target)
+    values, where = run_settings(target)
     values = apply_overrides(values, overrides or [])
     if data is not None:
         values = apply_overrides(values, [f"data.name={data}"])
-    settings = RunConfig.parse(_with_root(values, data_root), where=where)
+    settings = RunConfig.parse(with_root(values, data_root), where=where)
     if resume and out is None:
         raise ConfigError("expected --out with --resume: the folder to go on with")
     folder = out or Path("runs") / f"{settings.label.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -140,71 +119,9 @@ def evaluate(
     _show_scores(open_run(run))
 
 
-def find_config(name: str) -> Path:
-    """Returns the path of a YAML file, or of one that graphrec brings by its name.
-
-    Raises:
-        ConfigError: If there is neither.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    folder = package_folder("configs")
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    if name in known:
-        return known[name]
-    if len(Path(name).parts) > 1 and Path(name).stem in known and Path(name).parent.name == "configs":
-        return known[Path(name).stem]
-    raise ConfigError(unknown_name(name, known, kind="configuration") + "; or the path of a YAML file")
-
-
 def main() -> None:
     """The entry point of ``graphrec``."""
     app()
-
-
-def _run_settings(target: str) -> tuple[dict[str, Any], str]:
-    from graphrec.models import MODELS
-
-    if target in MODELS or (":" in target and not Path(target).is_file()):
-        return {"model": {"name": target}}, "config"
-    try:
-        path = find_config(target)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; or {unknown_name(target, MODELS, kind='model')}") from None
-    return load_yaml(path), path.name
-
-
-def _with_root(values: dict[str, Any], root: Path | None) -> dict[str, Any]:
-    return values if root is None else apply_overrides(values, [f"data.root={root}"])
-
-
-def _check_labels(base: dict[str, Any], values: dict[str, Any]) -> None:
-    """Tells a misspelt label in an override from a new model, which has a name."""
-    known, models = base.get("models"), values.get("models")
-    if not isinstance(known, dict) or not isinstance(models, dict):
-        return
-    for label, entry in models.items():
-        model = entry.get("model") if isinstance(entry, dict) else None
-        if label not in known and not (isinstance(model, dict) and "name" in model):
-            raise ConfigError(f"models.{label}: {unknown_name(str(label), map(str, known), kind='label')}")
-
-
-def _present(config: BenchmarkConfig, runs: list[RunFolder], out: Path) -> None:
-    from graphrec.report import learning_curves, report
-    from graphrec.runs import peak_memory
-
-    if rank() != 0:
-        return
-    table = report(runs, reference=config.reference)
-    OUT.print(table.to_rich())
-    for note in table.footnotes:
-        plain(f"- {note}")
-    paths = [*table.write(out), learning_curves(runs, out / "learning-curves.png")]
-    for path in paths:
-        plain(f"wrote {path}")
-    memory = peak_memory()
-    if memory is not None:
-        log.info("peak memory %.0f MiB", memory)
 
 
 def _sheet(folder: Path, path: Path) -> None:

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 from typer.core import TyperGroup
 
-from graphrec.runtime import MissingExtraError, rank
+from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
+from graphrec.runtime import MissingExtraError, package_folder, rank
 
 OUT = Console() if sys.stdout.isatty() else Console(width=140)  # a table in a file is not to be cut
 ERR = Console(stderr=True)
 # ConfigError and others are ValueErrors
 BAD_INPUT = (ValueError, KeyError, FloatingPointError, OSError, MemoryError, MissingExtraError)
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as model.num_layers=3.")]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", help="The folder of the named data sets.")]
 
 
@@ -58,6 +60,45 @@ def readable(value: Any) -> str:
 def plain(text: str) -> None:
     """Prints a line as it is, without markup and without wrapping."""
     OUT.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def find_config(name: str) -> Path:
+    """Returns the path of a YAML file, or of one that graphrec brings by its name.
+
+    Raises:
+        ConfigError: If there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folder = package_folder("configs")
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    if len(Path(name).parts) > 1 and Path(name).stem in known and Path(name).parent.name == "configs":
+        return known[Path(name).stem]
+    raise ConfigError(unknown_name(name, known, kind="configuration") + "; or the path of a YAML file")
+
+
+def run_settings(target: str) -> tuple[dict[str, Any], str]:
+    """Returns the settings that a YAML file, its name, or the name of a model stands for, and how to call them."""
+    from graphrec.models import MODELS
+
+    if target in MODELS or (":" in target and not Path(target).is_file()):
+        return {"model": {"name": target}}, "config"
+    try:
+        path = find_config(target)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or {unknown_name(target, MODELS, kind='model')}") from None
+    return load_yaml(path), path.name
+
+
+def with_root(values: dict[str, Any], root: Path | None) -> dict[str, Any]:
+    """Returns the settings with the folder of the named data sets, in every data set of a benchmark."""
+    if root is None:
+        return values
+    named = values.get("datasets")
+    paths = ["data.root"] if not isinstance(named, dict) else [f"datasets.{name}.data.root" for name in named]
+    return apply_overrides(values, [f"{path}={root}" for path in paths])
 
 
 def _message(error: BaseException) -> str:

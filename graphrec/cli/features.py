@@ -133,7 +133,7 @@ def collect_garbage(
 
 def _target(target: str, root: Path | None) -> tuple[Any, dict[str, Any]]:
     """Returns which data set, and the features section of the file if the target is one."""
-    from graphrec.cli import find_config
+    from graphrec.cli.common import find_config
     from graphrec.pipeline.config import DataConfig
 
     values: dict[str, Any] = {"data": {"name": target}}

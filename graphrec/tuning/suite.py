@@ -55,7 +55,12 @@ class Part:
 
 
 def run_suite(
-    config: Mapping[str, Any] | str | Path, folder: str | Path, *, jobs: int = 1, data: Dataset | None = None
+    config: Mapping[str, Any] | str | Path,
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    data: Dataset | None = None,
+    where: str | None = None,
 ) -> dict[str, BenchmarkResult]:
     """Tunes the models of a benchmark where it gives a budget, then runs what is missing, data set by data set.
 
@@ -74,6 +79,7 @@ def run_suite(
         folder: Where everything is written.
         jobs: Trials or cells at once, each in a process of its own.
         data: A data set to use in place of the named one, where there is a single one.
+        where: How the settings are called in error messages; the name of the file by default.
 
     Returns:
         Runs and failures by the name of the data set; a model that could not be tuned is among the failures.
@@ -84,8 +90,8 @@ def run_suite(
         FileNotFoundError: If it is missing.
     """
     values = load_yaml(Path(config)) if isinstance(config, str | Path) else config
-    where = Path(config).name if isinstance(config, str | Path) else "benchmark"
-    parts = read_suite(values, where=where)
+    default = Path(config).name if isinstance(config, str | Path) else "benchmark"
+    parts = read_suite(values, where=where or default)
     if data is not None and len(parts) > 1:
         raise ConfigError(f"expected one data set in the benchmark where data is given, got {[*parts]}")
     found: dict[str, BenchmarkResult] = {}

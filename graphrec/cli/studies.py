@@ -1,0 +1,252 @@
+"""Commands that settle a question: tune, benchmark, ablate, compare, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphrec.cli.common import OUT, DataRoot, Overrides, find_config, plain, readable, run_settings, with_root
+from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
+from graphrec.runtime import logger, rank
+
+if TYPE_CHECKING:
+    from graphrec.pipeline import BenchmarkResult
+    from graphrec.report.table import Report
+    from graphrec.runs import RunFolder
+    from graphrec.tuning import Study
+
+log = logger(__name__)
+Jobs = Annotated[int, typer.Option(min=1, help="How many at once, each in a process with its share of the machine.")]
+Correction = Annotated[str, typer.Option(help="How p-values are corrected: holm, or bh for Benjamini-Hochberg.")]
+
+
+def benchmark(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of one that graphrec brings.")],
+    overrides: Overrides = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="Where runs and table go; runs/<name> by default.")] = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Runs what is missing of a benchmark, tuning each model first where the file gives a budget, and prints tables."""
+    from graphrec.tuning.suite import read_suite, run_suite
+
+    path = find_config(config)
+    base = load_yaml(path)
+    values = with_root(apply_overrides(base, overrides or []), data_root)
+    _check_labels(base, values)
+    parts = read_suite(values, where=path.name)
+    folder = out or Path("runs") / path.stem
+    found = run_suite(values, folder, jobs=jobs, where=path.name)
+    for name, part in parts.items():
+        present(found[name], part.config.reference, folder / name)
+    if any(result.failures for result in found.values()):
+        raise typer.Exit(1)
+
+
+def tune(
+    target: Annotated[str, typer.Argument(metavar="CONFIG|MODEL|STUDY", help="A YAML file, its name, or a model.")],
+    overrides: Overrides = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of the study; 20 by default.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no new trial is begun.")] = None,
+    jobs: Jobs = 1,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="What is looked for; several make a front: Recall@20, seconds, Coverage@20."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The data set: a name or a path.")] = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the study; runs/tune-<label> by default.")] = None,
+    export: Annotated[bool, typer.Option("--export", help="Write the trials as Parquet, and Optuna's plots.")] = False,
+) -> None:
+    """Looks for the settings that are best on validation; run again, it goes on. STUDY --export only exports one."""
+    from graphrec.tuning import load_study
+    from graphrec.tuning import tune as run_tuning
+
+    if export and (Path(target) / "journal.log").is_file():
+        _export(load_study(target))
+        return
+    values, where = run_settings(target)
+    values = with_root(apply_overrides(values, overrides or []), data_root)
+    if data is not None:
+        values = apply_overrides(values, [f"data.name={data}"])
+    budget = {"trials": trials, "timeout": timeout, "objectives": objective or None}
+    folder = out or Path("runs") / f"tune-{_label(values, where).replace(':', '.')}"
+    given = {name: value for name, value in budget.items() if value is not None}
+    study = run_tuning(values, folder, tuning=given, jobs=jobs)
+    _show_study(study)
+    if export:
+        _export(study)
+
+
+def ablate(
+    target: Annotated[
+        str, typer.Argument(metavar="CONFIG|MODEL", help="A YAML file of one run, its name, or a model.")
+    ],
+    overrides: Overrides = None,
+    switch: Annotated[
+        list[str] | None, typer.Option(help="What is changed: 'no alignment: model.alignment.weight=0'. Several.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="An axis of a grid, as in model.num_layers=1,2,3; one or two.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="The seeds of every row.")] = "0,1,2",
+    metric: Annotated[str, typer.Option(help="What is compared.")] = "Recall@20",
+    test: Annotated[bool, typer.Option("--test", help="Score the test set, for the final table.")] = False,
+    data: Annotated[str | None, typer.Option(help="The data set: a name or a path.")] = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="Where runs and tables go; runs/ablate-<label> by default.")] = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Changes one thing at a time and shows what it costs, on validation unless the final table is asked for."""
+    from graphrec.pipeline import benchmark as run_benchmark
+    from graphrec.pipeline.ablation import ablation_config, axis_paths, grid_config
+    from graphrec.report.ablation import ablation_table, heat_map
+
+    if bool(switch) == bool(grid):
+        raise ConfigError("expected either --switch or --grid, got both or none; see graphrec ablate --help")
+    values, where = run_settings(target)
+    values = with_root(apply_overrides(values, overrides or []), data_root)
+    if data is not None:
+        values = apply_overrides(values, [f"data.name={data}"])
+    numbers = _seeds(seeds)
+    config = ablation_config(values, switch, numbers) if switch else grid_config(values, grid or [], numbers)
+    folder = out or Path("runs") / f"ablate-{_label(values, where).replace(':', '.')}"
+    found = run_benchmark(config, folder, jobs=jobs, score_test=test)
+    part = "test" if test else "valid"
+    if switch:
+        table = ablation_table(found.runs, reference=config["reference"], metric=metric, part=part)
+        OUT.print(table.to_rich())
+        for note in table.footnotes:
+            plain(f"- {note}")
+        paths = list(table.write(folder))
+    else:
+        paths = [heat_map(found.runs, axis_paths(grid or []), metric, part, folder / "heat-map.png")]
+    _say_written(paths)
+    _fail(found)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs; the first is the reference.")],
+    metric: Annotated[list[str] | None, typer.Option(help="What is compared; Recall and NDCG by default.")] = None,
+    correction: Correction = "holm",
+) -> None:
+    """Says in a sentence whether one model is better than another, with what the test could have seen."""
+    from graphrec.report.compare import compare_runs
+
+    OUT.print(compare_runs(_finished(runs), metrics=metric, correction=correction).to_rich())
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder of runs, at any depth.")],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder by default.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The label the others are tested against.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="The columns; Recall and NDCG by default.")] = None,
+    title: Annotated[str | None, typer.Option(help="The heading; the name of the folder by default.")] = None,
+) -> None:
+    """Makes one page of all runs in a folder that opens from disk, and its tables as Markdown, LaTeX and CSV."""
+    from graphrec.report.page.page import write_page
+
+    page = write_page(folder, out, reference=reference, metrics=metric, title=title)
+    plain(f"wrote {page} ({page.stat().st_size / 2**20:.1f} MiB) and its tables")
+
+
+def present(found: BenchmarkResult, reference: str | None, out: Path) -> None:
+    """Prints the table of a benchmark and its failures, and writes table and learning curves."""
+    from graphrec.report import learning_curves
+    from graphrec.report import report as make_table
+    from graphrec.runs import peak_memory
+
+    if rank() != 0:
+        return
+    if found.runs:
+        labels = {run.metrics()["label"] for run in found.runs}
+        table = make_table(found.runs, reference=reference if reference in labels else None)
+        _show_table(table)
+        _say_written([*table.write(out), learning_curves(found.runs, out / "learning-curves.png")])
+    for failure in found.failures:
+        plain(f"failed: {failure}")
+    memory = peak_memory()
+    if memory is not None:
+        log.info("peak memory %.0f MiB", memory)
+
+
+def _show_table(table: Report) -> None:
+    OUT.print(table.to_rich())
+    for note in table.footnotes:
+        plain(f"- {note}")
+
+
+def _say_written(paths: list[Path]) -> None:
+    for path in paths:
+        plain(f"wrote {path}")
+
+
+def _fail(found: BenchmarkResult) -> None:
+    for failure in found.failures:
+        plain(f"failed: {failure}")
+    if found.failures:
+        raise typer.Exit(1)
+
+
+def _finished(paths: list[Path]) -> list[RunFolder]:
+    """Returns the runs that folders name or hold; what cannot be read is said, and the rest goes on."""
+    from graphrec.runs import open_run, scan_runs
+
+    runs: list[RunFolder] = []
+    for path in paths:
+        if (path / "environment.json").is_file():
+            runs.append(open_run(path))
+            continue
+        found, problems = scan_runs(path)
+        runs += found
+        for reason in problems.values():
+            plain(f"left out: {reason}")
+    return runs
+
+
+def _show_study(study: Study) -> None:
+    from rich.table import Table
+
+    counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
+    plain(f"study {study.folder}: {counts}")
+    for number in study.front:
+        values = ", ".join(f"{name} {readable(value)}" for name, value in study.values_of(number).items())
+        plain(f"trial {number}: {values}, on validation")
+    table = Table("setting", f"trial {study.best_trial}")
+    for path, parameter in study.space.items():
+        value = parameter.decode(study.params[study.best_trial][path])
+        table.add_row(path, f"{value:.4g}" if isinstance(value, float) else str(value))
+    OUT.print(table)
+    plain(f"wrote {study.folder / 'best.yaml'}; now try: graphrec train {study.folder / 'best.yaml'}")
+
+
+def _export(study: Study) -> None:
+    from graphrec.tuning.export import export
+
+    _say_written(export(study.folder))
+
+
+def _label(values: dict[str, Any], where: str) -> str:
+    model = values.get("model")
+    name = model.get("name") if isinstance(model, dict) else model
+    return str(values.get("label") or name or Path(where).stem)
+
+
+def _seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise ConfigError(f"--seeds: expected different numbers such as 0,1,2, got {text!r}")
+    return [int(part) for part in parts]
+
+
+def _check_labels(base: dict[str, Any], values: dict[str, Any]) -> None:
+    """Tells a misspelt label in an override from a new model, which has a name."""
+    known, models = base.get("models"), values.get("models")
+    if not isinstance(known, dict) or not isinstance(models, dict):
+        return
+    for label, entry in models.items():
+        model = entry.get("model") if isinstance(entry, dict) else None
+        if label not in known and not (isinstance(model, dict) and "name" in model):
+            raise ConfigError(f"models.{label}: {unknown_name(str(label), map(str, known), kind='label')}")
