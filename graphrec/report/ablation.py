@@ -1,0 +1,213 @@
+"""Ablations as a table of differences with intervals, and grids as a heat map."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from graphrec.config import ConfigError, unknown_name
+from graphrec.evaluation.significance import LEVEL, Comparison, Scores
+from graphrec.report.heat_map import heat_map
+from graphrec.report.paired import PARTS, comparable, compare_with, grouped, scores_of
+from graphrec.runs import RunFolder, write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+__all__ = ["AblationRow", "AblationTable", "ablation_table", "heat_map"]
+
+HIGHER, LOWER, NONE = "▲", "▼", ""
+LATEX = {HIGHER: r"$\blacktriangle$", LOWER: r"$\blacktriangledown$", "±": r"$\pm$", "−": "$-$", "–": "--", "%": r"\%"}
+LATEX |= {"&": r"\&", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+HEADER = ("setting", "mean", "difference", "95 % interval", "p", "")
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One setting.
+
+    Args:
+        label: Its name.
+        num_runs: How many runs it has.
+        mean: The mean over users and seeds.
+        deviation: The standard deviation over seeds; NaN for one run.
+        comparison: Its difference to the reference; None for the reference, and where they cannot be compared.
+        p_value: The p-value of that difference, corrected by Holm for the number of rows.
+    """
+
+    label: str
+    num_runs: int
+    mean: float
+    deviation: float
+    comparison: Comparison | None = field(default=None, repr=False)
+    p_value: float = math.nan
+
+    @property
+    def mark(self) -> str:
+        """``▲`` or ``▼`` for a difference that is significant and whose interval holds no zero; else nothing."""
+        found = self.comparison
+        if found is None or not self.p_value < LEVEL or found.low <= 0 <= found.high:
+            return NONE
+        return HIGHER if found.difference > 0 else LOWER
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """A table of differences to a reference.
+
+    Args:
+        title: What it is about.
+        metric: What was measured.
+        part: ``"valid"`` or ``"test"``.
+        rows: The reference, then the settings in the order of the runs.
+        footnotes: What a reader must know.
+    """
+
+    title: str
+    metric: str
+    part: str
+    rows: tuple[AblationRow, ...]
+    footnotes: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns every value in full precision, a row per setting."""
+        return pd.DataFrame([_values(row, self.metric, self.part) for row in self.rows])
+
+    def to_csv(self) -> str:
+        """Returns the table as CSV, in full precision."""
+        text = io.StringIO()
+        self.to_frame().to_csv(text, index=False)
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Returns the table as Markdown; only differences that are significant are bold."""
+        lines = [f"| {' | '.join(self._header())} |", "|---" + "|---:" * (len(HEADER) - 2) + "|---|"]
+        lines += [f"| {' | '.join(_cells(row, '**', '**'))} |" for row in self.rows]
+        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {note}" for note in self.footnotes)]) + "\n"
+
+    def to_latex(self) -> str:
+        """Returns the table as LaTeX for the packages ``booktabs`` and ``amssymb``, the footnotes as comments."""
+        head, *body = [
+            " & ".join(map(_latex, cells)) + r" \\" for cells in (self._header(), *(_cells(row) for row in self.rows))
+        ]
+        notes = [f"% {note}" for note in (self.title, *self.footnotes)]
+        rules = [r"\begin{tabular}{lrrrrl}", r"\toprule", head, r"\midrule"]
+        return "\n".join([*notes, *rules, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+    def to_rich(self) -> RichTable:
+        """Returns the table for a terminal; the footnotes are not in it."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.title, title_justify="left")
+        for number, name in enumerate(self._header()):
+            table.add_column(name, justify="right" if 0 < number < 5 else "left", no_wrap=number > 0)
+        for row in self.rows:
+            table.add_row(*map(Text, _cells(row)), style="bold" if row.mark else None)
+        return table
+
+    def write(self, folder: Path, name: str = "ablation") -> tuple[Path, ...]:
+        """Writes ``<name>.md``, ``<name>.csv`` and ``<name>.tex`` into a folder and returns their paths."""
+        texts = {"md": self.to_markdown(), "csv": self.to_csv(), "tex": self.to_latex()}
+        for suffix, text in texts.items():
+            write_text(folder / f"{name}.{suffix}", text)
+        return tuple(folder / f"{name}.{suffix}" for suffix in texts)
+
+    def _header(self) -> tuple[str, ...]:
+        return (HEADER[0], self.metric, *HEADER[2:])
+
+
+def ablation_table(
+    runs: Sequence[RunFolder], *, reference: str = "base", metric: str | None = None, part: str = "valid"
+) -> AblationTable:
+    """Compares settings with a reference: differences with intervals over users and seeds, p-values by Holm.
+
+    Args:
+        runs: Finished runs; those with the same label are seeds of one setting.
+        reference: The label that the others are compared with.
+        metric: Such as ``"Recall@20"``; the one that chose the epoch by default.
+        part: ``"valid"``, where choices belong, or ``"test"``.
+
+    Raises:
+        ConfigError: If the reference, the metric or the part is unknown.
+        ValueError: If there are no runs, or they are of different data sets.
+    """
+    metric = comparable(runs, metric, part)
+    groups, missing = grouped(runs, part, metric)
+    if reference not in groups:
+        raise ConfigError(unknown_name(reference, groups, kind="label") + "".join(f"; {note}" for note in missing))
+    ordered = {reference: groups.pop(reference)} | groups
+    scores = {label: scores_of(found, part, metric) for label, found in ordered.items()}
+    found, notes = compare_with(scores, reference, metric)
+    rows = tuple(_row(label, own, *found.get(label, (None, math.nan))) for label, own in scores.items())
+    return AblationTable(
+        title=f"{ordered[reference][0].data()['name']}, {PARTS[part]}: {metric} against {reference}",
+        metric=metric,
+        part=part,
+        rows=rows,
+        footnotes=(*_footnotes(rows, part, len(scores[reference].users)), *notes, *missing),
+    )
+
+
+def _row(label: str, scores: Scores, comparison: Comparison | None, p_value: float) -> AblationRow:
+    means = np.nanmean(scores.values, axis=1)  # users without a value count in no metric
+    deviation = float(means.std(ddof=1)) if len(means) > 1 else math.nan
+    return AblationRow(label, len(means), float(means.mean()), deviation, comparison, p_value)
+
+
+def _footnotes(rows: tuple[AblationRow, ...], part: str, num_users: int) -> list[str]:
+    notes = [
+        f"{num_users} users; on validation, where choices belong: the test set is not in this table"
+        if part == "valid"
+        else f"{num_users} users; on the test set: a final table, not to choose by"
+    ]
+    counts = {row.num_runs for row in rows}
+    notes.append(f"runs per row: {', '.join(map(str, sorted(counts)))}; ± standard deviation over them")
+    found = [row.comparison for row in rows if row.comparison is not None]
+    if not found:
+        return notes
+    notes.append(
+        f"p: paired t-test over users and seeds, corrected by Holm for {len(found)}; interval: both resampled; "
+        f"{HIGHER} higher and {LOWER} lower than the first row at {LEVEL:.0%}, anything else is no finding"
+    )
+    if not all(one.covers_training for one in found):
+        notes.append("one run per row: the variance of training is not in the test; run several seeds")
+    low, high = (f"{pick(one.detectable for one in found):.4f}" for pick in (min, max))
+    span = low if low == high else f"{low} to {high}"
+    return [*notes, f"no mark does not mean no effect: below {span} one in five would be missed, or more"]
+
+
+def _values(row: AblationRow, metric: str, part: str) -> dict[str, Any]:
+    found = row.comparison
+    names = ("difference", "low", "high", "effect", "detectable")
+    about = {name: math.nan if found is None else getattr(found, name) for name in names}
+    own = {"setting": row.label, "runs": row.num_runs, "part": part, metric: row.mean, f"{metric} std": row.deviation}
+    uncorrected = math.nan if found is None else found.p_value
+    return {**own, **about, "p": uncorrected, "p holm": row.p_value, "mark": row.mark}
+
+
+def _cells(row: AblationRow, start: str = "", end: str = "") -> tuple[str, ...]:
+    mean = f"{row.mean:.4f}" if math.isnan(row.deviation) else f"{row.mean:.4f} ± {row.deviation:.4f}"
+    found = row.comparison
+    if found is None:
+        return row.label, mean, "–", "–", "–", ""
+    difference = _signed(found.difference)
+    shown = f"{start}{difference}{end}" if row.mark else difference
+    p_value = "<0.0001" if row.p_value < 0.0001 else f"{row.p_value:.4f}"
+    return row.label, mean, shown, f"{_signed(found.low)} to {_signed(found.high)}", p_value, row.mark
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)

@@ -1,0 +1,96 @@
+"""Runs of several settings on the same data, and each setting compared with one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphrec.config import ConfigError, unknown_name
+from graphrec.evaluation.metrics import MetricAt
+from graphrec.evaluation.significance import Comparison, Scores, compare_scores, corrected
+from graphrec.runs import ORACLE, RunFolder
+
+PARTS: Mapping[str, str] = {"valid": "validation", "test": "test set"}
+
+
+def compare_with(
+    scores: Mapping[str, Scores], reference: str, metric: str
+) -> tuple[dict[str, tuple[Comparison, float]], list[str]]:
+    """Compares every label with one of them.
+
+    Args:
+        scores: The metric of every user and run, by label.
+        reference: The label that the others are compared with.
+        metric: Its name.
+
+    Returns:
+        A comparison and its p-value, corrected by Holm, by label; and a note on every label that has other users.
+    """
+    pairs, notes = {}, []
+    for label, own in scores.items():
+        if label != reference:
+            try:
+                pairs[label] = own, scores[reference].aligned(own.users, metric)
+            except ValueError as error:
+                notes.append(f"{label} is not compared: {error}")
+    found = compare_scores(list(pairs.values()), [metric] * len(pairs)) if pairs else []
+    p_values = corrected([one.p_value for one in found]).tolist()
+    return dict(zip(pairs, zip(found, p_values, strict=True), strict=True)), notes
+
+
+def comparable(runs: Sequence[RunFolder], metric: str | None, part: str) -> str:
+    """Checks that runs can be compared at all, and returns the label of the metric.
+
+    Their graphs and features may differ, but neither data nor split.
+
+    Args:
+        runs: Finished runs.
+        metric: Such as ``"Recall@20"``; the one that chose the epoch by default.
+        part: ``"valid"`` or ``"test"``.
+
+    Raises:
+        ConfigError: If the part is unknown.
+        ValueError: If there are no runs, or they are of different data sets.
+    """
+    if part not in PARTS:
+        raise ConfigError(unknown_name(part, PARTS, kind="part"))
+    own = [run for run in runs if run.metrics()["kind"] != ORACLE]
+    if not own:
+        raise ValueError("expected at least one finished run, got none")
+    about = [run.data() for run in own]
+    if len({(data["name"], data["fingerprint"], str(data["statistics"])) for data in about}) > 1:
+        names = sorted({data["name"] for data in about})
+        raise ValueError(f"expected runs on the same data and split, got different ones of {names}")
+    return MetricAt.parse(metric or own[0].metrics()["metric"]).label
+
+
+def grouped(runs: Sequence[RunFolder], part: str, metric: str) -> tuple[dict[str, list[RunFolder]], list[str]]:
+    """Returns the runs by label that have the metric of every user, and a note on every other.
+
+    Raises:
+        ConfigError: If no run was measured by the metric.
+    """
+    groups: dict[str, list[RunFolder]] = {}
+    missing, known = [], set()
+    for run in runs:
+        about = run.metrics()
+        name = f"{about['label']}, seed {about.get('seed')}"
+        if about["kind"] == ORACLE:
+            continue
+        if not about.get(part) or not run.has_users(part):
+            missing.append(f"{name}: has no scores on the {PARTS[part]}, left out")
+            continue
+        known |= set(about[part])
+        if metric in about[part]:
+            groups.setdefault(about["label"], []).append(run)
+        else:
+            missing.append(f"{name}: was not measured by {metric}, left out")
+    if known and metric not in known:
+        raise ConfigError(unknown_name(metric, known, kind="metric"))
+    return groups, missing
+
+
+def scores_of(runs: Sequence[RunFolder], part: str, metric: str) -> Scores:
+    """Returns the metric of every user and run of a label; a model without training has no seeds."""
+    found = {run.metrics()["seed"]: run.users(part)[metric] for run in runs}
+    trained = not runs[0].metrics()["closed_form"]
+    return Scores.of(found if trained else next(iter(found.values())), metric)
