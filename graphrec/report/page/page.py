@@ -61,6 +61,7 @@ def write_page(
     reference: str | None = None,
     metrics: Sequence[str] | None = None,
     title: str | None = None,
+    sections: Sequence[str] = SECTIONS,
 ) -> Path:
     """Writes the runs of a folder as one HTML page, and their tables beside it.
 
@@ -73,6 +74,7 @@ def write_page(
         reference: The label the others are tested against, in every data set that has it.
         metrics: The columns of the main tables, such as ``"Recall@20"``.
         title: The heading; the name of the folder by default.
+        sections: What every data set is shown as, in this order, of ``SECTIONS``.
 
     Returns:
         The path of the page.
@@ -93,7 +95,7 @@ def write_page(
     if not studies:
         raise ValueError(f"expected scored runs in {str(folder)!r}, got none: {'; '.join(left_out.values())}")
     _write_tables(studies, out.parent)
-    chapters = [_chapter(study, f"d{number}") for number, study in enumerate(studies, start=1)]
+    chapters = [_chapter(study, f"d{number}", sections) for number, study in enumerate(studies, start=1)]
     heading = title or folder.resolve().name
     write_text(out, _render(heading, _about(studies), chapters, _left_out(left_out)))
     return out
@@ -141,8 +143,8 @@ def _write_tables(studies: Sequence[Study], folder: Path) -> None:
         study.table.write(folder, "table" if len(studies) == 1 else f"table-{_slug(study.name)}")
 
 
-def _chapter(study: Study, anchor: str) -> _Chapter:
-    sections = [section for section in (_section(study, target) for target in SECTIONS) if section is not None]
+def _chapter(study: Study, anchor: str, wanted: Sequence[str]) -> _Chapter:
+    sections = [section for section in (_section(study, target) for target in wanted) if section is not None]
     return _Chapter(anchor, study.name, _meta(study), answer(study), sections)
 
 

@@ -1,0 +1,54 @@
+"""Settings, data and environment: what differs comes first, and everything is there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from graphrec.config import load_yaml
+from graphrec.report.page.charts_about import configs, data, environments, flatten
+from graphrec.report.page.study import make_study
+from graphrec.runs import scan_runs
+
+
+@pytest.fixture
+def study(made):
+    return make_study(scan_runs(made)[0], made)
+
+
+def test_settings_by_dotted_path():
+    assert flatten({"a": {"b": [1], "c": {}}, "d": None}) == {"a.b": "[1]", "a.c": "{}", "d": "null"}
+
+
+def test_what_differs_is_listed_and_what_does_not_is_not(study):
+    body = configs(study).body
+    listed = body.split("Every config")[0]
+    assert "model.name" in listed
+    assert "training.max_epochs" not in listed  # the same in all
+    assert "model.learn_coupling" in listed.split("Settings of one model alone")[1]
+    assert "training.seed" not in listed
+
+
+def test_every_config_is_there_whole(study):
+    body = configs(study).body
+    assert body.count("data-copy") == 3
+    for runs in study.groups.values():
+        assert load_yaml(runs[0].path / "config.yaml")["model"]["name"] in body
+
+
+def test_statistics_and_nodes_of_the_graph(study):
+    body = data(study).body
+    for value in ("43", "34", study.identity):
+        assert value in body
+    assert "user → interacts → item" in body
+
+
+def test_one_environment_is_one_column_and_two_are_two(study, write):
+    assert "the same environment" in environments(study).lead
+    one, other = write("a"), write("b")
+    values = json.loads((other.path / "environment.json").read_text()) | {"device": "another"}
+    (other.path / "environment.json").write_text(json.dumps(values))
+    found = environments(make_study([one, other], one.path))
+    assert "different environments" in found.lead
+    assert "another" in found.body

@@ -1,0 +1,40 @@
+"""Slices: means by hand, intervals by Student, and a slice of everything is the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from graphrec.report.page.charts_slices import estimate, slices
+from graphrec.report.page.study import make_study
+from graphrec.runs import scan_runs
+
+
+def test_the_interval_of_one_run_is_students():
+    values = np.random.default_rng(0).random((1, 30))
+    found = estimate(values, 7)
+    low, high = stats.t.interval(0.95, 29, loc=values.mean(), scale=stats.sem(values[0]))
+    assert found == (pytest.approx(values.mean()), pytest.approx(low), pytest.approx(high), 30, 7)
+
+
+def test_an_interval_stays_within_what_a_metric_can_be():
+    found = estimate(np.array([[0.0, 0.0, 0.0, 1.0]]), 4)
+    assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)  # Student's would be -0.55 to 1.05
+
+
+def test_few_users_have_no_interval():
+    assert np.isnan(estimate(np.array([[0.5]]), 1).low)
+    assert np.isnan(estimate(np.zeros((2, 0)), 1).mean)
+
+
+def test_slices_by_popularity_modality_and_activity(made):
+    study = make_study(scan_runs(made)[0], made)
+    body = slices(study).body
+    assert body.count('class="chart"') >= 2
+    assert "Items by popularity" in body
+    assert "Items by the modalities they have" in body
+    assert "image + text" in body
+    for run in study.groups["popularity"]:  # all users are in one step of activity
+        assert "5–9 interactions" in body
+        assert f"{run.metrics()['test']['Recall@5']:.4f}" in body
