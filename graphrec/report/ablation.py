@@ -14,7 +14,9 @@ import pandas as pd
 
 from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.significance import LEVEL, Comparison, Scores
+from graphrec.report.formats import difference, number, p_text
 from graphrec.report.heat_map import heat_map
+from graphrec.report.latex import escape
 from graphrec.report.paired import PARTS, comparable, compare_with, grouped, scores_of
 from graphrec.runs import RunFolder, write_text
 
@@ -24,10 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["AblationRow", "AblationTable", "ablation_table", "heat_map"]
 
 HIGHER, LOWER, NONE = "▲", "▼", ""
-LATEX = {HIGHER: r"$\blacktriangle$", LOWER: r"$\blacktriangledown$", "±": r"$\pm$", "−": "$-$", "–": "--", "%": r"\%"}
-LATEX |= {"&": r"\&", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
-LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
-HEADER = ("setting", "mean", "difference", "95 % interval", "p", "")
+HEADER = ("setting", "mean", "difference [95 %]", "p", "")
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,10 @@ class AblationTable:
     def to_latex(self) -> str:
         """Returns the table as LaTeX for the packages ``booktabs`` and ``amssymb``, the footnotes as comments."""
         head, *body = [
-            " & ".join(map(_latex, cells)) + r" \\" for cells in (self._header(), *(_cells(row) for row in self.rows))
+            " & ".join(map(escape, cells)) + r" \\" for cells in (self._header(), *(_cells(row) for row in self.rows))
         ]
         notes = [f"% {note}" for note in (self.title, *self.footnotes)]
-        rules = [r"\begin{tabular}{lrrrrl}", r"\toprule", head, r"\midrule"]
+        rules = [r"\begin{tabular}{lrrrl}", r"\toprule", head, r"\midrule"]
         return "\n".join([*notes, *rules, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def to_rich(self) -> RichTable:
@@ -108,8 +107,8 @@ class AblationTable:
         from rich.text import Text
 
         table = Table(title=self.title, title_justify="left")
-        for number, name in enumerate(self._header()):
-            table.add_column(name, justify="right" if 0 < number < 5 else "left", no_wrap=number > 0)
+        for place, name in enumerate(self._header()):
+            table.add_column(name, justify="right" if 0 < place < len(HEADER) - 1 else "left", no_wrap=place > 0)
         for row in self.rows:
             table.add_row(*map(Text, _cells(row)), style="bold" if row.mark else None)
         return table
@@ -195,19 +194,6 @@ def _values(row: AblationRow, metric: str, part: str) -> dict[str, Any]:
 
 
 def _cells(row: AblationRow, start: str = "", end: str = "") -> tuple[str, ...]:
-    mean = f"{row.mean:.4f}" if math.isnan(row.deviation) else f"{row.mean:.4f} ± {row.deviation:.4f}"
-    found = row.comparison
-    if found is None:
-        return row.label, mean, "–", "–", "–", ""
-    difference = _signed(found.difference)
-    shown = f"{start}{difference}{end}" if row.mark else difference
-    p_value = "<0.0001" if row.p_value < 0.0001 else f"{row.p_value:.4f}"
-    return row.label, mean, shown, f"{_signed(found.low)} to {_signed(found.high)}", p_value, row.mark
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in text)
+    text = difference(row.comparison)
+    shown = f"{start}{text}{end}" if row.mark else text
+    return row.label, number(row.mean, row.deviation), shown, p_text(row.p_value), row.mark

@@ -17,7 +17,7 @@ from graphrec.report.paired import PARTS, comparable, compare_with, grouped, sco
 from graphrec.runs import RunFolder
 
 INK, PAPER = "#111111", "#ffffff"
-DARK = 0.55  # of the colour scale, below which ink would not be read
+DARK = 0.45  # of the colour scale, below which ink would not be read
 COLOURS = "cividis"  # made to look the same to the colour-blind
 Point = tuple[int, int]
 
@@ -113,7 +113,7 @@ def _figure(name: str, axes: Sequence[str], ticks: Sequence[list[str]], metric: 
     plot.set_title(f"{metric} on {name}, {PARTS[part]}", fontweight="bold")
     plot.set_xticks(range(len(columns)), columns)
     plot.set_xlabel(axes[-1])
-    plot.set_yticks(range(height), rows[0] if rows else [""])
+    plot.set_yticks(range(height) if rows else [], rows[0] if rows else [])
     plot.set_ylabel(axes[0] if rows else "")
     return figure
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.evaluation.significance import Comparison, Scores, compare_scores, corrected
+from graphrec.report.marking import is_closed_form
 from graphrec.runs import ORACLE, RunFolder
 
 PARTS: Mapping[str, str] = {"valid": "validation", "test": "test set"}
@@ -90,7 +91,14 @@ def grouped(runs: Sequence[RunFolder], part: str, metric: str) -> tuple[dict[str
 
 
 def scores_of(runs: Sequence[RunFolder], part: str, metric: str) -> Scores:
-    """Returns the metric of every user and run of a label; a model without training has no seeds."""
+    """Returns the metric of every user and run of a label; a model without training has no seeds.
+
+    Raises:
+        ValueError: If two runs have the same seed, or other users.
+    """
     found = {run.metrics()["seed"]: run.users(part)[metric] for run in runs}
-    trained = not runs[0].metrics()["closed_form"]
-    return Scores.of(found if trained else next(iter(found.values())), metric)
+    if len(found) < len(runs):
+        raise ValueError(
+            f"expected one run per seed, got {len(runs)} runs with seeds {list(found)} like {runs[0].path}"
+        )
+    return Scores.of(next(iter(found.values())) if is_closed_form(runs[0]) else found, metric)
