@@ -228,7 +228,7 @@ def _framed(body: Markup, about: Mapping[str, Any]) -> Markup:
 def _counted(study: Study, drawn: IntArray, pictures: Thumbnails) -> Markup:
     total = study.dataset.num_items
     said = [f"{len(drawn):,} of {total:,} items are on a map, drawn by a fixed seed." if total > MOST else ""]
-    said += [f"{pictures.left_out:,} pictures are left out: the page has no more room." if pictures.left_out else ""]
-    said += [f"{pictures.unreadable:,} pictures could not be read." if pictures.unreadable else ""]
+    said += [f"Pictures left out since the page has no more room: {pictures.left_out:,}." if pictures.left_out else ""]
+    said += [f"Pictures that could not be read: {pictures.unreadable:,}." if pictures.unreadable else ""]
     text = " ".join(filter(None, said))
     return note(text) if text else Markup("")

@@ -70,7 +70,7 @@ def popularity(degree: IntArray) -> Groups:
     member = np.searchsorted(edges, degree, side="right") - 1
     ends = [edge - 1 for edge in edges[1:]] + [int(max(degree.max(initial=0), edges[-1]))]
     labels = tuple(f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in zip(edges, ends, strict=True))
-    note = "training interactions of an item; groups begin at the quartiles, the last at the top 5 % of items that have some"
+    note = "training interactions; groups begin at the quartiles and at the top 5 % of items that have some"
     return Groups("popularity", labels, member.astype(np.int64), True, note)
 
 

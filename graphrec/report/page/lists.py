@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from graphrec.pipeline import Run
-from graphrec.report.page.explain import link
+from graphrec.report.page.explain import link, sentence
 from graphrec.report.page.lists_models import by_validation, loaded, with_embeddings
 from graphrec.report.page.lists_picks import LENGTH, Pick, Reader, picks, readers
 from graphrec.report.page.section import Section, folded, note
@@ -159,21 +159,22 @@ def _bar(parts: Mapping[str, float]) -> Markup:
 
 
 def _reasons(pick: Pick, look: _Look) -> Markup:
-    found = [(row, signed(share)) for row, share in pick.weights.items()]
-    found += [(way.liked, link(way)) for way in pick.ways]
-    line = Markup("<li><em>{}</em> {}</li>")
-    lines = Markup("").join(line.format(look.titles(row), words) for row, words in found)
+    line = Markup("<li{}><em>{}</em> {}</li>")
+    lines = [line.format("", look.titles(row), signed(share)) for row, share in pick.weights.items()]
+    for way in pick.ways:
+        whole = Markup(' title="{}"').format(sentence(way, look.titles))
+        lines.append(line.format(whole, look.titles(way.liked), link(way)))
     return (
-        Markup("<ul>{}</ul>").format(lines)
-        if found
+        Markup("<ul>{}</ul>").format(Markup("").join(lines))
+        if lines
         else Markup('<p class="none">nothing the user liked leads here</p>')
     )
 
 
 def signed(share: float) -> str:
-    """Returns a share in per cent with its sign.
+    r"""Returns a share in per cent with its sign.
 
-    >>> [signed(share).replace("\\u00a0", " ") for share in (0.714, -0.05, 0.001)]
+    >>> [signed(share).replace("\u00a0", " ") for share in (0.714, -0.05, 0.001)]
     ['+71 %', '−5 %', '0 %']
     """
     percent = round(100 * share)
@@ -184,8 +185,8 @@ def _notes(study: Study, best: str, found: Iterable[Sequence[Sequence[Pick]]]) -
     every = [pick for lists in found for picked in lists for pick in picked]
     metric = study.table.tested
     said = [
-        f"Models: {best} is the best by {metric} on validation; the first seed of each. Lists hold {LENGTH} items, none "
-        "that the user met in training or validation.",
+        f"Models: {best} is the best by {metric} on validation; the first seed of each. Lists hold {LENGTH} items, "
+        "none that the user met in training or validation.",
         "Users: five with test items, spread from few to many training items; worst served is the one with the most "
         f"test items among those for whom {best} has the lowest {metric}.",
         PARTS if any(pick.parts for pick in every) else "",
