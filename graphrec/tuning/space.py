@@ -64,6 +64,12 @@ class Parameter:
         return cls(path, _search(path, given), is_integer)
 
     @property
+    def holds_integers(self) -> bool:
+        """Whether every value is an integer, those to choose from included."""
+        choices = self.search.choices
+        return self.is_integer if choices is None else all(type(value) is int for value in choices)
+
+    @property
     def _as_text(self) -> bool:
         return any(not isinstance(value, SCALARS) for value in self.search.choices or ())
 

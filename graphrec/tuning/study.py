@@ -192,6 +192,7 @@ def _frame(trials: list[Any], objectives: tuple[str, ...], space: Mapping[str, P
     frame = pd.DataFrame(rows, columns=[*names, "retry_of", "same_as"])
     types = dict.fromkeys(("value", *several, "seconds"), "float64")
     types |= dict.fromkeys(("epochs", "best_epoch", "retry_of", "same_as"), "Int64")
+    types |= {path: "Int64" for path, parameter in space.items() if parameter.holds_integers}  # lost ones have none
     return frame.astype(types)
 
 

@@ -95,6 +95,16 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(whole, tmp_path, mon
     assert study.params[again["number"].item()] == study.params[call - 1]
 
 
+@pytest.mark.parametrize("part", np.linspace(0.05, 0.95, 10).round(2))
+def test_a_journal_that_ends_after_any_of_its_lines_can_be_gone_on_with(whole, tmp_path, part):
+    lines = (whole.folder / "journal.log").read_bytes().splitlines(keepends=True)
+    (tmp_path / "journal.log").write_bytes(b"".join(lines[: round(part * len(lines))]))
+    study = small(tmp_path)
+    pd.testing.assert_frame_equal(told(study), told(whole))
+    assert study.best == whole.best
+    assert len(study.trials) == 6 + study.counts["lost"]
+
+
 def test_a_trial_that_is_lost_twice_is_given_up_and_counts(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(trial, "execute", raising_always(KeyboardInterrupt))
     for _ in range(2):
