@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float64]
 BEHAVIOR = "behavior"
 WORDS = {"text": "text alike", "image": "looks alike", "audio": "sounds alike", "video": "film alike"}
 TINY = 1e-12
-BLOCK = 8192  # edges whose vectors are held at once
+BLOCK = 2048  # edges whose vectors are held at once
 
 
 @dataclass(frozen=True)
