@@ -33,8 +33,10 @@ class MLflow:
 
     def __init__(self, folder: Path, *, name: str, config: Mapping[str, Any]) -> None:
         mlflow = require("mlflow", extra="mlflow")
-        folder.mkdir(parents=True, exist_ok=True)
         local = not mlflow.is_tracking_uri_set()
+        for package in ("sqlalchemy", "alembic") if local else ():  # of the SQLite store
+            require(package, extra="mlflow")
+        folder.mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{(folder / 'mlflow.db').resolve().as_posix()}" if local else mlflow.get_tracking_uri()
         self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
         self._complete = False
