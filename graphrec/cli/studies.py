@@ -102,7 +102,8 @@ def ablate(
     """Changes one thing at a time and shows what it costs, on validation unless the final table is asked for."""
     from graphrec.pipeline import benchmark as run_benchmark
     from graphrec.pipeline.ablation import ablation_config, axis_paths, grid_config
-    from graphrec.report.ablation import ablation_table, heat_map
+    from graphrec.report.ablation import ablation_table
+    from graphrec.report.heat_map import heat_map
 
     if bool(switch) == bool(grid):
         raise ConfigError("expected either --switch or --grid, got both or none; see graphrec ablate --help")
@@ -202,7 +203,7 @@ def _finished(paths: list[Path]) -> list[RunFolder]:
         found, problems = scan_runs(path)
         runs += found
         for reason in problems.values():
-            plain(f"left out: {reason}")
+            log.warning("left out: %s", reason)
     return runs
 
 

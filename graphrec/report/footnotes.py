@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from graphrec.evaluation.corrections import CORRECTION_NAMES
 from graphrec.evaluation.significance import LEVEL
+from graphrec.report.groups import other_features
 from graphrec.report.marking import is_closed_form
 
 if TYPE_CHECKING:
     from graphrec.report.table import Report, Row
 
 FEW = 3  # seeds from which the variance of training is tolerably known
-TUNING = "tuning"  # what metrics.json says of the budget that a model was tuned with
+UNTUNED = "none"
 
 
 def footnotes_of(table: Report, more: Sequence[str] = ()) -> tuple[str, ...]:
@@ -26,6 +27,8 @@ def footnotes_of(table: Report, more: Sequence[str] = ()) -> tuple[str, ...]:
         notes.append("known ceiling: the true preference behind the data; no model can do better in expectation")
     if any(row.is_refit for row in models):
         notes.append("refit: trained once more on train and valid together for the chosen epochs")
+    if other_features([run for row in table.rows for run in row.runs]):
+        notes.append("the models were not all given the same features; interactions and split are the same")
     return (*notes, *_tuning(models), *more, *table.rows[0].runs[0].data()["notes"])
 
 
@@ -79,10 +82,18 @@ def _untested(table: Report, models: Iterable[Row]) -> list[str]:
 
 
 def _tuning(models: Iterable[Row]) -> list[str]:
+    """Returns the budget of every model that was tuned, and which were not."""
     budgets: dict[str, list[str]] = defaultdict(list)
     for row in models:
-        budgets[str(row.runs[0].metrics().get(TUNING) or "none")].append(row.label)
-    if set(budgets) <= {"none"}:
+        budgets[_budget(row.runs[0].study())].append(row.label)
+    if set(budgets) <= {UNTUNED}:
         return []
-    parts = [f"{budget} ({', '.join(labels)})" for budget, labels in budgets.items()]
-    return [f"tuning: {'; '.join(parts)}"]
+    return [f"tuning: {'; '.join(f'{budget} ({_names(labels)})' for budget, labels in budgets.items())}"]
+
+
+def _names(labels: Sequence[str]) -> str:
+    return ", ".join(labels)
+
+
+def _budget(study: Mapping[str, Any] | None) -> str:
+    return UNTUNED if study is None else f"{study['budget']['trials']} trials on validation"

@@ -4,12 +4,13 @@ from graphrec.data.files import write_text
 from graphrec.runs.dataset import load_dataset, save_dataset, share_dataset
 from graphrec.runs.environment import FORMAT, environment, peak_memory
 from graphrec.runs.files import RunFolderError
-from graphrec.runs.folder import ORACLE, RunFolder, find_runs, now, open_run, scan_runs
+from graphrec.runs.folder import ORACLE, STUDY, RunFolder, find_runs, now, open_run, scan_runs
 from graphrec.runs.graph import load_graph, save_graph, share_graph
 
 __all__ = [
     "FORMAT",
     "ORACLE",
+    "STUDY",
     "RunFolder",
     "RunFolderError",
     "environment",

@@ -48,7 +48,7 @@ from graphrec.runs.ids import Coded, decode, encode
 CONFIG, ENVIRONMENT, DATA, METRICS = "config.yaml", "environment.json", "data.json", "metrics.json"
 WEIGHTS, CLOSED_FORM = "model.safetensors", "closed_form.json"
 HISTORY, EVALUATIONS = "history.jsonl", "evaluations.jsonl"
-ORACLE = "oracle"
+ORACLE, STUDY = "oracle", "tuning"
 ABOUT = "about"
 
 
@@ -153,6 +153,11 @@ class RunFolder:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes the metrics, which marks the run as finished."""
         write_json(self.path / METRICS, metrics)
+
+    def study(self) -> dict[str, Any] | None:
+        """Returns the summary of the study that lies beside the runs of a label, whose settings they have, if any."""
+        path = self.path.parent / STUDY / "study.json"
+        return read_json(path) if path.is_file() else None
 
     def history(self) -> list[dict[str, Any]]:
         """Returns one mapping per epoch; none for closed forms."""

@@ -13,13 +13,13 @@ from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark
 from graphrec.pipeline.cells import CELL_ERRORS, SharedWork
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig
 from graphrec.pipeline.prepare import load_data
+from graphrec.runs import STUDY
 from graphrec.runtime import logger
 from graphrec.tuning.config import TuningConfig
 from graphrec.tuning.space import search_space
 from graphrec.tuning.tuner import tune
 
 log = logger(__name__)
-STUDY = "tuning"
 SHARED = ("data", "features", "graph", "evaluation")
 Search = Mapping[str, Any]
 

@@ -1,0 +1,177 @@
+"""The commands that settle a question, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from graphrec.cli import app
+from graphrec.config import dump_yaml, load_yaml
+
+FAST = {"max_epochs": 2, "batch_size": 256, "metric": "Recall@5"}
+SMALL = {"graph": {"neighbors": 3}, "evaluation": {"ks": [5], "metrics": ["recall", "ndcg"]}, "training": FAST}
+MODELS = {
+    "popularity": {"model": {"name": "popularity"}},
+    "ease": {"model": {"name": "ease"}},
+    "mf": {"model": {"name": "mf", "embedding_dim": 8}, "training": {"learning_rate": 0.01}},
+}
+
+
+@pytest.fixture
+def call(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    pairs = [(user, item) for user in range(40) for item in range(30) if (user + item) % 2 == 0 and (user * item) % 3]
+    path = tmp_path_factory.mktemp("data") / "table.csv"
+    pd.DataFrame(pairs, columns=["user", "item"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(table):
+    path = table.parent / "suite.yaml"
+    path.write_text(dump_yaml(SMALL | {"data": {"name": str(table)}, "seeds": [0, 1], "models": MODELS}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(config):
+    out = config.parent / "runs"
+    result = CliRunner().invoke(app, ["benchmark", str(config), "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    return out
+
+
+def test_tune_writes_a_config_that_train_takes(call, table, tmp_path):
+    out = tmp_path / "study"
+    settings = [f"training.{key}={value}" for key, value in FAST.items()]
+    settings += ["evaluation.ks=[5]", "model.embedding_dim=8", "model.num_layers=1"]
+    result = call("tune", "lightgcn", *settings, "--data", table, "--trials", 2, "--out", out, "--export")
+    assert result.exit_code == 0, result.stderr
+    assert "2 complete" in result.stdout
+    assert "training.learning_rate" in result.stdout
+    assert (out / "trials.parquet").is_file()
+    assert not list(out.rglob("users-test.parquet"))
+    trained = call("train", out / "best.yaml", "--out", tmp_path / "run")
+    assert trained.exit_code == 0, trained.stderr
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["valid"]["Recall@5"]
+    assert found == json.loads((out / "study.json").read_text())["best"]["values"]["Recall@5"]
+    only = call("tune", out, "--export")
+    assert only.exit_code == 0
+    assert "trials.parquet" in only.stdout
+
+
+def test_tune_with_nothing_to_tune_is_a_clear_error(call, table):
+    result = call("tune", "popularity", "--data", table, "--trials", 2)
+    assert result.exit_code == 2
+    assert "tune" in result.stderr
+
+
+def test_benchmark_tunes_where_the_file_gives_a_budget(call, config, table, tmp_path):
+    values = load_yaml(config)
+    data = values.pop("data")
+    values |= {"tuning": {"trials": 2}, "seeds": [0], "datasets": {"one": {"data": data}, "two": {"data": data}}}
+    values["models"] = {"popularity": MODELS["popularity"], "ease": MODELS["ease"]}
+    (tmp_path / "suite.yaml").write_text(dump_yaml(values))
+    result = call("benchmark", tmp_path / "suite.yaml", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    for name in ("one", "two"):
+        assert (tmp_path / "out" / name / "table.tex").is_file()
+        assert load_yaml(tmp_path / "out" / name / "ease" / "tuning" / "best.yaml")["model"]["name"] == "ease"
+    assert (
+        "tuning: none (popularity); 2 trials on validation (ease)"
+        in (tmp_path / "out" / "one" / "table.md").read_text()
+    )
+
+
+def test_benchmark_says_what_failed_and_shows_the_rest(call, config, tmp_path):
+    result = call("benchmark", config, "models.mf.training.learning_rate=1e30", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "failed: mf, seed 0: loss term 'bpr' became" in result.stdout
+    assert "popularity" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_compare_answers_in_a_sentence(call, runs):
+    result = call("compare", runs / "popularity", runs / "ease" / "seed-0")
+    assert result.exit_code == 0, result.stderr
+    assert "ease" in result.stdout.splitlines()[0]
+    assert "Recall@5" in result.stdout.splitlines()[0]
+    alone = call("compare", runs / "popularity")
+    assert alone.exit_code == 2
+    assert "at least two models" in alone.stderr
+
+
+def test_compare_goes_on_past_a_damaged_folder(call, runs, tmp_path):
+    for name in ("popularity", "ease"):
+        shutil.copytree(runs / name, tmp_path / name)
+    shutil.copytree(runs / "mf" / "seed-0", tmp_path / "bad")
+    (tmp_path / "bad" / "data.json").write_text("{")
+    result = call("compare", tmp_path)
+    assert result.exit_code == 0
+    assert "left out" in result.stderr
+    assert "data.json" in result.stderr
+    assert "popularity" in result.stdout.splitlines()[0]
+
+
+def test_ablate_shows_differences_on_validation(call, table, tmp_path):
+    settings = [f"training.{key}={value}" for key, value in FAST.items()]
+    switches = ["--switch", "wide: model.embedding_dim=16", "--switch", "model.l2=0"]
+    out = tmp_path / "out"
+    result = call(
+        "ablate", "mf", *settings, "evaluation.ks=[5]", *switches,
+        "--data", table, "--seeds", "0,1", "--metric", "recall@5", "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    text = (out / "ablation.md").read_text()
+    assert "wide" in text
+    assert "validation" in text
+    assert not list(out.rglob("users-test.parquet"))
+
+
+def test_a_grid_becomes_a_heat_map(call, table, tmp_path):
+    settings = [f"training.{key}={value}" for key, value in FAST.items()]
+    axes = ["--grid", "model.embedding_dim=4,8", "--grid", "training.learning_rate=0.01,0.1"]
+    out = tmp_path / "out"
+    result = call(
+        "ablate", "mf", *settings, "evaluation.ks=[5]", *axes,
+        "--data", table, "--seeds", "0", "--metric", "Recall@5", "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert (out / "heat-map.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ablate", "mf"], "either --switch or --grid"),
+        (["ablate", "mf", "--switch", "model.l2=0", "--seeds", "0,0"], "--seeds: expected different numbers"),
+        (["ablate", "mf", "--switch", "data.name=x"], "data"),
+        (["report", "nowhere"], "expected finished runs"),
+        (["compare", "nowhere"], "expected finished runs"),
+    ],
+)
+def test_bad_input_is_one_line(call, arguments, message):
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_report_makes_a_page_and_its_tables(call, runs):
+    result = call("report", runs, "--reference", "popularity")
+    assert result.exit_code == 0, result.stderr
+    page = (runs / "report.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert "ease" in page
