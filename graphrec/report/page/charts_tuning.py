@@ -35,6 +35,10 @@ def tuning(study: Study) -> Section | None:
         figure = {"data": traces, "layout": axes("trial", f"{title}, validation")}
         body += chart(figure, label="Best value so far by trial, one step line per model; a marker per trial")
     body += Markup("").join(folded(f"Best setting of {label}", _best(summary)) for label, summary in found.items())
+    silent = [str(places[label]) for label, trials in histories.items() if trials is None]
+    body += (
+        note(f"Trials are drawn once they are exported: graphrec tune {silent[0]} --export") if silent else Markup("")
+    )
     untuned = [label for label in study.labels if label not in found]
     body += note(f"Not tuned here: {', '.join(untuned)}.") if untuned else Markup("")
     budgets = {summary["budget"].get("trials") for summary in found.values()}
@@ -48,6 +52,13 @@ def _row(summary: dict[str, Any]) -> tuple[str, ...]:
     failed = trials.get("failed", 0) + trials.get("lost", 0)
     counts = (summary["budget"].get("trials", "–"), trials.get("complete", 0), trials.get("pruned", 0), failed)
     return (*map(str, counts), number(summary["seconds"] / 3600, 2), objective, number(best))
+
+
+def _range(given: dict[str, Any]) -> str:
+    if "choices" in given:
+        return ", ".join(map(str, given["choices"]))
+    ends = f"{given.get('low', '–')} to {given.get('high', '–')}"
+    return f"{ends}, log scale" if given.get("log") else ends
 
 
 def _history(place: Path) -> pd.DataFrame | None:
@@ -71,5 +82,5 @@ def _traces(study: Study, label: str, trials: pd.DataFrame) -> list[dict[str, An
 
 def _best(summary: dict[str, Any]) -> Markup:
     chosen = (summary["best"] or {"params": {}})["params"]
-    rows = [(path, str(summary["space"].get(path, "–")), str(value)) for path, value in chosen.items()]
+    rows = [(path, _range(summary["space"].get(path, {})), str(value)) for path, value in chosen.items()]
     return table(("setting", "range", "chosen"), rows, caption="Tuned settings", numbers=False)

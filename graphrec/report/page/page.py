@@ -18,7 +18,7 @@ from graphrec.data.files import write_text
 from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
 from graphrec.report.page.section import Section, note, table
-from graphrec.report.page.study import Study, make_study
+from graphrec.report.page.study import Study, by_data, make_study
 from graphrec.report.page.theme import DARK, LIGHT
 from graphrec.runs import RunFolder, now, scan_runs
 from graphrec.runtime import logger
@@ -115,12 +115,11 @@ def _studies(
     left_out: dict[str, str],
 ) -> list[Study]:
     """Makes a study of every data set; notes in ``left_out`` why one has none."""
-    by_identity: dict[str, dict[str, list[RunFolder]]] = {}
-    for run in runs:
-        by_identity.setdefault(run.data()["identity"], {}).setdefault(run.metrics()["label"], []).append(run)
     found = []
-    for groups in by_identity.values():
-        group = [run for one in groups.values() for run in _clean(one, left_out)]
+    for same in by_data(runs):
+        labels = dict.fromkeys(run.metrics()["label"] for run in same)
+        groups = ([run for run in same if run.metrics()["label"] == label] for label in labels)
+        group = [run for runs_of_label in groups for run in _clean(runs_of_label, left_out)]
         try:
             found.append(make_study(group, folder, reference=reference, metrics=metrics))
         except (ValueError, OSError) as error:

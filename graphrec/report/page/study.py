@@ -17,7 +17,7 @@ from graphrec.features.table import FeatureTable
 from graphrec.graph.neighbors import flagged_nodes, item_modalities
 from graphrec.report.page.theme import Style, style, swatch
 from graphrec.report.table import Report, report
-from graphrec.runs import ORACLE, RunFolder, load_dataset, load_graph
+from graphrec.runs import ORACLE, RunFolder, RunFolderError, load_dataset, load_graph
 from graphrec.runs.graph import TYPES
 
 
@@ -104,6 +104,29 @@ class Study:
             RunFolderError: If a file is missing or damaged.
         """
         return load_dataset(self.first.dataset)
+
+
+def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
+    """Groups runs by the interactions they were trained and tested on; features may differ, as in a knock-out study."""
+    groups: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        groups.setdefault(run.data()["identity"], []).append(run)
+    merged: dict[tuple[str, ...], list[RunFolder]] = {}
+    for identity, found in groups.items():
+        split = (identity,) if len(groups) == 1 else _split(found)
+        merged.setdefault(split, []).extend(found)
+    return [sorted(found, key=lambda run: run.path) for found in merged.values()]
+
+
+def _split(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """Returns the fingerprints of train, valid and test; of runs that did not keep them, what no others have."""
+    for run in runs:
+        try:
+            data = load_dataset(run.dataset)
+        except RunFolderError:
+            continue
+        return tuple(part.fingerprint() for part in (data.split.train, data.split.valid, data.test))
+    return (runs[0].data()["identity"],)
 
 
 def make_study(

@@ -15,8 +15,8 @@ SUMMARY = {
     "budget": {"trials": 4, "timeout": None},
     "trials": {"complete": 3, "pruned": 0, "failed": 1, "lost": 0},
     "seconds": 7200.0,
-    "space": {"model.l2": "1e-06 to 0.1, log"},
-    "best": {"trial": 2, "values": {"Recall@20": 0.31}, "params": {"model.l2": 0.02}},
+    "space": {"model.l2": {"low": 1e-06, "high": 0.1, "log": True}, "model.dim": {"choices": [32, 64]}},
+    "best": {"trial": 2, "values": {"Recall@20": 0.31}, "params": {"model.l2": 0.02, "model.dim": 64}},
 }
 
 
@@ -47,6 +47,9 @@ def test_the_budget_is_stated_without_trials_too(write):
     row = body.split('<th scope="row">a</th>')[1].split("</tr>")[0]
     assert re.findall("<td>(.*?)</td>", row) == ["4", "3", "0", "1", "2.00", "Recall@20", "0.3100"]
     assert 'class="chart"' not in body
+    assert "--export" in body
+    assert "<td>1e-06 to 0.1, log scale</td><td>0.02</td>" in body
+    assert "<td>32, 64</td><td>64</td>" in body
 
 
 def test_without_a_study_there_is_nothing_to_show(write):

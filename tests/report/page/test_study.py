@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
-from graphrec.report.page.study import legend, make_study
+from graphrec.report.page.study import by_data, legend, make_study
 from graphrec.runs import scan_runs
 from graphrec.testing import block_data
 
@@ -32,6 +35,16 @@ def test_modalities_and_vectors_are_those_of_the_data(study):
 def test_a_reference_that_no_run_has_is_left_out(made):
     assert make_study(scan_runs(made)[0], made, reference="other").reference is None
     assert make_study(scan_runs(made)[0], made, reference="gcn").reference == "gcn"
+
+
+def test_runs_are_of_the_same_data_where_only_features_differ(made, write, tmp_path):
+    shutil.copytree(made / "gcn", tmp_path / "noise")
+    for path in (tmp_path / "noise").rglob("data.json"):
+        about = json.loads(path.read_text()) | {"identity": "of other features"}
+        path.unlink()
+        path.write_text(json.dumps(about))
+    runs = [*scan_runs(made)[0], *scan_runs(tmp_path / "noise")[0], write("a")]
+    assert [len(found) for found in by_data(runs)] == [7, 1]
 
 
 def test_a_ceiling_alone_is_no_study(write):
