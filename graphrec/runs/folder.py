@@ -127,7 +127,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Deletes what an unfinished run left behind."""
-        for folder in (self.checkpoints, self.tensorboard):
+        for folder in (self.checkpoints, self.tensorboard, self.path / "mlflow", self.path / "wandb"):
             shutil.rmtree(folder, ignore_errors=True)
         (self.path / HISTORY).unlink(missing_ok=True)
 
