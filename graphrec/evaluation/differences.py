@@ -175,9 +175,10 @@ def components(differences: ArrayLike | Differences) -> Components:
 
     ``Var(mean) = (MS_users + MS_seeds - MS_error) / (U S)``, the denominator of the quasi-F test of Clark (1973); the
     part of the seeds is cut at 0. The degrees of freedom are Satterthwaite's (1946, https://doi.org/10.2307/3002019),
-    ``Var^2 / sum(MS_i^2 / df_i)`` over all three, cut or not, which errs on the safe side. With one run they are
-    those of Student's paired test. Two parts add up; a single trained run beside several of the other model is taken
-    to vary over its seeds as those do.
+    ``Var^2 / sum(MS_i^2 / df_i)`` over all three, cut or not, which errs on the safe side, and not below the smallest
+    ``df_i``. With one run they are those of Student's paired test.
+
+    Two parts add up; a single trained run beside several of the other model is taken to vary over its seeds as those.
 
     Args:
         differences: Paired ``(num_users,)`` or ``(num_seeds, num_users)``, or differences with two parts.
@@ -201,7 +202,8 @@ def components(differences: ArrayLike | Differences) -> Components:
         spread += weight**2 * (between**2 / (runs - 1) + noise**2 / ((runs - 1) * (size - 1)))
         single += found * runs * (1 + alone) + noise * size * (runs - 1)
     total = users + seeds
-    freedom = total**2 / spread if spread > 0 else float(size - 1)
+    smallest = min([size - 1, *(len(part) - 1 for part in sample.parts if len(part) > 1)])
+    freedom = max(total**2 / spread if spread > 0 else 0.0, float(smallest))
     return Components(users, seeds, freedom, seeds**2 / seed_spread if seed_spread > 0 else np.inf, single)
 
 

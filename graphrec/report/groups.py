@@ -1,4 +1,7 @@
-"""The runs of a table by label, checked: the same data, scored, one run per seed, nothing but the seed different."""
+"""The runs of a table by label, checked: the same data, scored, one run per seed, nothing but the seed different.
+
+Models may have been given different features: that is a comparison worth making, of the same interactions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.report.marking import is_accuracy
-from graphrec.runs import RunFolder
+from graphrec.runs import RunFolder, RunFolderError, load_dataset
 
 SHOWN = ("recall", "ndcg")
 Groups = dict[str, list[RunFolder]]
@@ -61,14 +64,32 @@ def columns_of(groups: Groups, metrics: Sequence[str] | None = None) -> tuple[st
     return columns
 
 
+def other_features(runs: Sequence[RunFolder]) -> bool:
+    """Returns whether the models of runs on the same interactions were given different features or content."""
+    return len(_by_identity(runs)) > 1
+
+
+def _by_identity(runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
+    return {run.data()["identity"]: run for run in reversed(runs)}
+
+
 def _check_data(runs: Sequence[RunFolder]) -> None:
-    identities = {run.data()["identity"] for run in runs}
-    if len(identities) > 1:
+    found = _by_identity(runs)
+    if len(found) > 1 and len({_split(run) for run in found.values()}) > 1:
         names = sorted({run.data()["name"] for run in runs})
         raise ValueError(
-            f"expected runs on the same data and split, got {len(identities)} different ones of {names}; "
+            f"expected runs on the same data and split, got {len(found)} different ones of {names}; "
             "make a table of each"
         )
+
+
+def _split(run: RunFolder) -> tuple[str, ...]:
+    """Returns the fingerprints of train, valid and test; of a folder that lost them, what no other has."""
+    try:
+        data = load_dataset(run.dataset)
+    except RunFolderError:
+        return (str(run.path),)
+    return tuple(part.fingerprint() for part in (data.split.train, data.split.valid, data.test))
 
 
 def _check_seeds(label: str, runs: list[RunFolder]) -> None:

@@ -50,6 +50,13 @@ def test_a_negative_part_of_the_seeds_is_cut_but_still_costs_freedom(matrix):
     assert found.freedom < 11
 
 
+def test_freedom_is_never_below_that_of_the_seeds():
+    rng = np.random.default_rng(0)
+    freedom = [components(rng.normal(0, 1, (3, 10))).freedom for _ in range(50)]
+    assert min(freedom) == 2
+    assert max(freedom) > 2
+
+
 def test_one_seed_leaves_the_variance_over_users(matrix):
     found = components(matrix[0])
     assert (found.error, found.freedom) == pytest.approx((stats.sem(matrix[0]), 11))

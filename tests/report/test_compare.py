@@ -1,0 +1,102 @@
+"""The short answer: a win only where there is one, and what the test could have seen where there is none."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from graphrec.config import ConfigError
+from graphrec.evaluation.significance import compare, holm
+from graphrec.report import compare_runs
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture
+def models(write):
+    shifts = {"base": 0.0, "good": 0.2, "same": 0.0, "bad": -0.1}
+    return {label: [write(label, seed, shift) for seed in SEEDS] for label, shift in shifts.items()}
+
+
+def printed(found) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(found.to_rich())
+    return stream.getvalue()
+
+
+def test_a_significant_difference_is_named_with_its_numbers(models, scores):
+    found = compare_runs([*models["base"], *models["good"]])
+    series = [
+        [scores(seed, shift, label).by_id()["Recall@20"] for seed in SEEDS]
+        for label, shift in (("good", 0.2), ("base", 0.0))
+    ]
+    expected = compare(*series, "recall@20")
+    assert found.reference == "base"
+    assert found.answers == (
+        f"good is better than base: Recall@20 {expected.first:.4f} against {expected.second:.4f}, "
+        f"{expected.difference:+.4f} [{expected.low:+.4f}, {expected.high:+.4f}], p = {expected.p_value:.4f}, "
+        f"effect {expected.effect:+.3f}",
+    )
+
+
+def test_the_first_label_is_the_reference(models):
+    (answer,) = compare_runs([*models["good"], *models["base"]]).answers
+    assert answer.startswith("base is worse than good: ")
+
+
+def test_no_significant_difference_says_what_the_test_could_have_seen(models):
+    found = compare_runs([*models["base"], *models["same"]])
+    (row,) = found.compared
+    assert found.answers[0].startswith("no significant difference between same and base: Recall@20 ")
+    assert found.answers[0].endswith(f"; the test could have seen {row.comparison.detectable:.4f}")
+
+
+def test_several_models_are_compared_with_the_first_and_corrected(models):
+    found = compare_runs([run for runs in models.values() for run in runs])
+    assert [answer.split(":")[0] for answer in found.answers] == [
+        "good is better than base",
+        "no significant difference between same and base",
+        "bad is worse than base",
+    ]
+    raw = [row.comparison.p_value for row in found.compared]
+    assert [row.p_value for row in found.compared] == holm(raw).tolist()
+
+
+def test_single_runs_say_that_training_is_not_covered(models, write):
+    (answer,) = compare_runs([models["base"][0], models["good"][0]]).answers
+    assert answer.endswith("; one seed, so this says it of these runs and not of their models")
+    closed = [write("ease", closed_form=True), write("knn", shift=0.2, closed_form=True)]
+    assert "one seed" not in compare_runs(closed).answers[0]
+
+
+def test_the_terminal_shows_the_answer_first_and_every_metric(models):
+    found = compare_runs([*models["base"], *models["good"], *models["same"]], metrics=["ndcg@20", "mrr@20"])
+    text = printed(found)
+    assert text.startswith("good is better than base: NDCG@20 ")
+    assert text.index(found.answers[1]) < text.index("detectable")
+    for name in ("NDCG@20", "MRR@20", "50 test users, 3 seeds"):
+        assert name in text
+    assert sum(line.startswith("│ good") for line in text.splitlines()) == 2
+    assert "bold:" not in text
+
+
+def test_runs_with_one_label_can_be_named_apart(write):
+    runs = [write("base", name="a"), write("base", 0, 0.2, name="b")]
+    assert compare_runs(runs, labels=["old", "new"]).answers[0].startswith("new is better than old: ")
+
+
+def test_a_model_without_values_per_user_is_not_compared(models, write):
+    found = compare_runs([*models["base"], write("old", shift=0.3, keep_users=False)])
+    assert found.answers == ("old cannot be compared with base: there are no values per user",)
+    assert "│ old" in printed(found)
+
+
+def test_bad_input_is_refused(models, write):
+    with pytest.raises(ValueError, match="at least two models, got only base"):
+        compare_runs(models["base"])
+    with pytest.raises(ConfigError, match="unknown metric 'Recall@5'"):
+        compare_runs([*models["base"], *models["good"]], metrics=["recall@5"])
+    with pytest.raises(ValueError, match="same data and split"):
+        compare_runs([*models["base"], write("other", identity="b")])
