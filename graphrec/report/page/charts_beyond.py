@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from graphrec.evaluation.beyond import MEASURES, beyond_accuracy, measure_of
 from graphrec.evaluation.lists import Lists
 from graphrec.report.page.charts_items import cutoff, kept_lists
 from graphrec.report.page.section import Section, folded, note, table
+from graphrec.report.page.sheet import Sheet
 from graphrec.report.page.study import Study
 from graphrec.runs import RunFolder
 
@@ -26,17 +28,21 @@ def beyond_table(study: Study) -> Section | None:
     k = cutoff(study, [run for runs in groups.values() for run in runs])
     means = {label: _means(study, runs, k) for label, runs in groups.items()}
     names = list(dict.fromkeys(name for values in means.values() for name in values))
-    rows = [(_named(name), *(_value(values.get(name, math.nan)) for values in means.values())) for name in names]
-    body = table((f"in lists of {k}", *means), rows, caption="Means over users and seeds; none of them is tested")
+    values = {name: [_value(found.get(name, math.nan)) for found in means.values()] for name in names}
+    header, rows = (f"in lists of {k}", *means), [(_named(name), *cells) for name, cells in values.items()]
+    body = table(header, rows, caption="Means over users and seeds; none of them is tested")
     about = [(measure.label, measure.unit, ARROWS[measure.better], measure.meaning) for measure in MEASURES.values()]
-    header = ("measure", "unit", "direction", "meaning")
-    body += folded("What the measures mean", table(header, about, caption="Definitions", numbers=False))
+    columns = ("measure", "unit", "direction", "meaning")
+    body += folded("What the measures mean", table(columns, about, caption="Definitions", numbers=False))
     body += note(
         "A model that is more diverse or more novel is not better for that alone: random lists are both. Gap: between "
         "groups of users by their training interactions; means of few users differ by chance too."
     )
     lead = "What the lists are like, apart from being right."
-    return Section("beyond", "Beyond accuracy", lead, body)
+    frame = pd.DataFrame(means).rename_axis("measure").reset_index()
+    plain = [(name, *cells) for name, cells in values.items()]
+    sheet = Sheet("beyond", f"Beyond accuracy, {study.name}, means over users and seeds", header, plain, frame)
+    return Section("beyond", "Beyond accuracy", lead, body, (sheet,))
 
 
 def _means(study: Study, runs: Sequence[RunFolder], k: int) -> dict[str, float]:

@@ -18,11 +18,15 @@ from graphrec.evaluation.slices import item_slices, slice_items, slice_users, us
 from graphrec.report.marking import interval
 from graphrec.report.page.charts_items import cutoff, kept_lists
 from graphrec.report.page.section import Section, chart, folded, heading, note, number, table
+from graphrec.report.page.sheet import Sheet
 from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import axes
 from graphrec.runs import RunFolder
 
 Slices = Mapping[str, NDArray[np.bool_]]
+BY_POPULARITY, BY_MODALITY = "Items by popularity", "Items by the modalities they have"
+BY_ACTIVITY = "Users by their training interactions"
+FILES = {BY_POPULARITY: "popularity", BY_MODALITY: "modality", BY_ACTIVITY: "activity"}
 POPULARITY = ("cold", "tail", "mid", "head")
 CONFIDENCE = 0.95
 FALLBACK = "recall"  # where the tested metric cannot be computed from lists
@@ -49,22 +53,24 @@ def slices(study: Study) -> Section | None:
     train = study.dataset.split.train
     items = item_slices(train, modalities=study.modality_masks)
     parts = {
-        "Items by popularity": (slice_items, {name: items[name] for name in POPULARITY}),
-        "Items by the modalities they have": (slice_items, {n: m for n, m in items.items() if n not in POPULARITY}),
-        "Users by their training interactions": (slice_users, user_slices(train)),
+        BY_POPULARITY: (slice_items, {name: items[name] for name in POPULARITY}),
+        BY_MODALITY: (slice_items, {n: m for n, m in items.items() if n not in POPULARITY}),
+        BY_ACTIVITY: (slice_users, user_slices(train)),
     }
-    body = legend(study, groups)
+    body, sheets = legend(study, groups), []
     for title, (measure, masks) in parts.items():
         if len(masks) > 1:
             found = {label: _estimates(study, runs, measure, masks, metric) for label, runs in groups.items()}
             body += heading(title) + _shown(study, title, metric, found)
+            sheets.append(_sheet(title, metric, found))
     body += note(
         "Bars: 95 % interval of the mean over users and seeds, not corrected for their number; whether two models "
         "differ is a question for a paired test, not for whether bars overlap. Slices of items: all items are ranked, "
         "only hits of the slice count, over the users who have such items held out. Head and tail: the most and the "
         "least popular items with 20 % of the training interactions each; cold: none."
     )
-    return Section("slices", "Slices", "Where each model is good: for which items, and for which users.", body)
+    lead = "Where each model is good: for which items, and for which users."
+    return Section("slices", "Slices", lead, body, tuple(sheets))
 
 
 def estimate(values: NDArray[np.float64], size: int) -> Estimate:
@@ -115,6 +121,33 @@ def _shown(study: Study, title: str, metric: MetricAt, found: Mapping[str, Mappi
     ]
     header = ("slice", "size", "test users", *found)
     return drawn + folded("The values as a table", table(header, rows, caption=f"{metric.label}, 95 % interval below"))
+
+
+def _sheet(title: str, metric: MetricAt, found: Mapping[str, Mapping[str, Estimate]]) -> Sheet:
+    about = next(iter(found.values()))
+    rows = [
+        (
+            name,
+            f"{about[name].size:,}",
+            f"{about[name].num_users:,}",
+            *(_text(values[name]) for values in found.values()),
+        )
+        for name in about
+    ]
+    frame = pd.DataFrame(
+        [
+            {"slice": name, "model": label, **one._asdict()}
+            for label, values in found.items()
+            for name, one in values.items()
+        ]
+    )
+    caption = f"{metric.label}: {title}, with 95 % intervals"
+    return Sheet(f"slices-{FILES[title]}", caption, ("slice", "size", "test users", *found), rows, frame)
+
+
+def _text(value: Estimate) -> str:
+    ends = "" if math.isnan(value.low) else f" [{number(value.low)}, {number(value.high)}]"
+    return f"{number(value.mean)}{ends}"
 
 
 def _points(study: Study, label: str, values: list[Estimate], names: list[str]) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def write_page(
     studies = _studies(scored, folder, reference, metrics, left_out)
     if not studies:
         raise ValueError(f"expected scored runs in {str(folder)!r}, got none: {'; '.join(left_out.values())}")
-    _write_tables(studies, out.parent)
     chapters = [_chapter(study, f"d{number}", sections) for number, study in enumerate(studies, start=1)]
+    _write_tables(studies, chapters, out.parent)
     heading = title or folder.resolve().name
     write_text(out, _render(heading, _about(studies), chapters, _left_out(left_out)))
     return out
@@ -137,9 +137,13 @@ def _clean(runs: list[RunFolder], left_out: dict[str, str]) -> list[RunFolder]:
     return runs
 
 
-def _write_tables(studies: Sequence[Study], folder: Path) -> None:
-    for study in studies:
-        study.table.write(folder, "table" if len(studies) == 1 else f"table-{_slug(study.name)}")
+def _write_tables(studies: Sequence[Study], chapters: Sequence[_Chapter], folder: Path) -> None:
+    for study, chapter in zip(studies, chapters, strict=True):
+        suffix = "" if len(studies) == 1 else f"-{_slug(study.name)}"
+        study.table.write(folder, f"table{suffix}")
+        for section in chapter.sections:
+            for sheet in section.sheets:
+                sheet.write(folder, suffix)
 
 
 def _chapter(study: Study, anchor: str, wanted: Sequence[str]) -> _Chapter:

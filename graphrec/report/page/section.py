@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
+from graphrec.report.page.sheet import Sheet
+
 DIGITS = 6  # of a number in a chart: more than a screen can show
 
 
@@ -29,12 +31,14 @@ class Section:
         title: The heading.
         lead: One sentence that says what to see.
         body: HTML.
+        sheets: Tables that are written beside the page too.
     """
 
     name: str
     title: str
     lead: str
     body: Markup
+    sheets: tuple[Sheet, ...] = ()
 
 
 def chart(figure: Any, *, label: str, height: int = 420) -> Markup:
