@@ -92,7 +92,7 @@ def ablate(
         list[str] | None, typer.Option(help="An axis of a grid, as in model.num_layers=1,2,3; one or two.")
     ] = None,
     seeds: Annotated[str, typer.Option(help="The seeds of every row.")] = "0,1,2",
-    metric: Annotated[str, typer.Option(help="What is compared.")] = "Recall@20",
+    metric: Annotated[str | None, typer.Option(help="What is compared; what chose the epoch by default.")] = None,
     test: Annotated[bool, typer.Option("--test", help="Score the test set, for the final table.")] = False,
     data: Annotated[str | None, typer.Option(help="The data set: a name or a path.")] = None,
     data_root: DataRoot = None,

@@ -20,7 +20,7 @@ from graphrec.evaluation.ranking import Evaluation, Scorer
 from graphrec.pipeline.cells import CELL_ERRORS
 from graphrec.pipeline.config import BenchmarkConfig, EvaluationConfig, FusionEntry
 from graphrec.pipeline.result import Run, load, measure_scorer
-from graphrec.runs import RunFolder, RunFolderError, now, peak_memory
+from graphrec.runs import RunFolder, RunFolderError, now, peak_memory, share_dataset
 from graphrec.runtime import logger, rank
 
 log = logger(__name__)
@@ -163,6 +163,7 @@ def _write(
     place: RunFolder, config: Mapping[str, Any], folders: Sequence[RunFolder], parts: tuple[Evaluation, Evaluation]
 ) -> None:
     place.begin(config, folders[0].data())
+    share_dataset(folders[0].dataset, place.dataset)
     for name, part in zip(("valid", "test"), parts, strict=True):
         place.write_users(name, part)
     entry = {"time": now(), "graphrec": graphrec.__version__, "again": False, "test": parts[1].mean()}

@@ -207,9 +207,7 @@ class Stage:
                     identity=self._identity(phase),
                 )
                 result = trainer.fit(model, self.prepared.split(refit=refit), resume=resume)
-                tracker.final(
-                    {"best_epoch": result.best_epoch, f"best {self.config.training.metric}": result.best_value}
-                )
+                tracker.final(result.summary(self.config.training.metric))
         return model, result
 
     def refit(self, chosen: Run, *, resume: bool) -> Run:
