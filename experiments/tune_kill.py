@@ -119,7 +119,7 @@ def compare(scratch: Path, arguments: argparse.Namespace) -> int:
         ended = "not"
         if turn <= arguments.kills:
             wait_for_work(process, folder)
-            moment = draw.uniform(0.0, 2.0) * lasted / arguments.trials / arguments.jobs
+            moment = draw.uniform(0.0, 4.0) * lasted / arguments.trials / arguments.jobs
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=moment)
             ended = f"{moment:.2f} s" if process.poll() is None else "not"
