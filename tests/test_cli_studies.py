@@ -108,6 +108,10 @@ def test_compare_answers_in_a_sentence(call, runs):
     assert result.exit_code == 0, result.stderr
     assert "ease" in result.stdout.splitlines()[0]
     assert "Recall@5" in result.stdout.splitlines()[0]
+    named = call("compare", runs / "mf" / "seed-0", runs / "mf" / "seed-1", "--label", "old", "--label", "new")
+    assert named.exit_code == 0, named.stderr
+    assert "new" in named.stdout.splitlines()[0]
+    assert "expected a --label for each" in call("compare", runs, "--label", "a", "--label", "b").stderr
     alone = call("compare", runs / "popularity")
     assert alone.exit_code == 2
     assert "at least two models" in alone.stderr

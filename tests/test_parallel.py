@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,3 +54,46 @@ def test_processes_share_the_cores():
 
 def test_one_job_stays_in_this_process():
     assert next(run_parallel(threads, [0]))[1][0] == os.getpid()
+
+
+PARENT = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_parallel
+from graphrec.pipeline.parallel import run_parallel
+if __name__ == "__main__":
+    list(run_parallel(test_parallel.wait, [0, 1], jobs=2, shared={marks!r}))
+"""
+
+
+def wait(task: int, marks: str) -> None:
+    (Path(marks) / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see whether a process is there")
+def test_workers_leave_with_a_parent_that_is_killed(tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(folder=str(Path(__file__).parent), marks=str(marks)))
+    parent = subprocess.Popen([sys.executable, str(script)])
+    assert until(lambda: len(list(marks.iterdir())) == 2)
+    workers = [int(path.name) for path in marks.iterdir()]
+    parent.kill()
+    parent.wait()
+    assert until(lambda: not any(map(is_running, workers)))
+
+
+def until(condition: Callable[[], bool], seconds: float = 90.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.05)
+    return condition()
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

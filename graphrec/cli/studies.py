@@ -132,11 +132,17 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs; the first is the reference.")],
     metric: Annotated[list[str] | None, typer.Option(help="What is compared; Recall and NDCG by default.")] = None,
     correction: Correction = "holm",
+    label: Annotated[list[str] | None, typer.Option(help="A name per RUN, where their own names would clash.")] = None,
 ) -> None:
     """Says in a sentence whether one model is better than another, with what the test could have seen."""
     from graphrec.report.compare import compare_runs
 
-    OUT.print(compare_runs(_finished(runs), metrics=metric, correction=correction).to_rich())
+    if label is not None and len(label) != len(runs):
+        raise ConfigError(f"expected a --label for each of the {len(runs)} folders, got {len(label)}")
+    found = [_finished(path) for path in runs]
+    labels = None if label is None else [name for name, part in zip(label, found, strict=True) for _ in part]
+    flat = [run for part in found for run in part]
+    OUT.print(compare_runs(flat, metrics=metric, correction=correction, labels=labels).to_rich())
 
 
 def report(
@@ -191,20 +197,16 @@ def _fail(found: BenchmarkResult) -> None:
         raise typer.Exit(1)
 
 
-def _finished(paths: list[Path]) -> list[RunFolder]:
-    """Returns the runs that folders name or hold; what cannot be read is said, and the rest goes on."""
+def _finished(path: Path) -> list[RunFolder]:
+    """Returns the run of a folder, or all runs below it; what cannot be read is said, and the rest goes on."""
     from graphrec.runs import open_run, scan_runs
 
-    runs: list[RunFolder] = []
-    for path in paths:
-        if (path / "environment.json").is_file():
-            runs.append(open_run(path))
-            continue
-        found, problems = scan_runs(path)
-        runs += found
-        for reason in problems.values():
-            log.warning("left out: %s", reason)
-    return runs
+    if (path / "environment.json").is_file():
+        return [open_run(path)]
+    found, problems = scan_runs(path)
+    for reason in problems.values():
+        log.warning("left out: %s", reason)
+    return found
 
 
 def _show_study(study: Study) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -71,10 +73,19 @@ def _pooled(
 
 def _begin(places: Any, jobs: int, level: int, shared: Any) -> None:
     """Sets a worker process up."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("graphrec").setLevel(level)
     share_machine(places.get(), jobs)
     _SHARED[:] = [shared]
+
+
+def _leave_with_parent() -> None:
+    """Ends this process when the one that started it is gone, which would otherwise leave it waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(function: Callable[[Any, Any], Any], task: Any) -> Any:

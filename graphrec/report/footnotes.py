@@ -96,4 +96,4 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def _budget(study: Mapping[str, Any] | None) -> str:
-    return UNTUNED if study is None else f"{study['budget']['trials']} trials on validation"
+    return UNTUNED if study is None else f"{study.get('budget', {}).get('trials', 'some')} trials on validation"
