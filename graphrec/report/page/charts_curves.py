@@ -157,5 +157,5 @@ def _term(study: Study, trained: Mapping[str, Sequence[RunFolder]], term: str) -
         for trace in traces_of(label, over_seeds(runs, term), study.look(label))
     ]
     layout = axes("epoch", "")
-    layout["yaxis"] |= {"type": "log", "tickformat": "~g"}
+    layout["yaxis"] |= {"type": "log", "tickformat": "~g", "nticks": 5}
     return chart({"data": traces, "layout": layout}, label=f"Loss term {term} over the epochs", height=280)

@@ -14,6 +14,7 @@ from graphrec.report.page.theme import axes
 from graphrec.runs.files import read_json
 
 FOLDER, SUMMARY, TRIALS = "tuning", "study.json", "trials.parquet"
+SECONDS = "seconds"  # the one objective that is to be small
 
 
 def tuning(study: Study) -> Section | None:
@@ -22,17 +23,19 @@ def tuning(study: Study) -> Section | None:
     found = {label: read_json(place / SUMMARY) for label, place in places.items() if (place / SUMMARY).is_file()}
     if not found:
         return None
-    header = ("model", "budget", "finished", "ended early", "failed", "hours", "objective", "best, validation")
+    header = ("model", "budget", "finished", "ended early", "failed", "time", "objective", "best, validation")
     rows = [(label, *_row(summary)) for label, summary in found.items()]
     body = table(header, rows, caption="Studies, on validation; the test split took no part")
+    objective = next(iter(found.values()))["objectives"][0]
     histories = {label: _history(places[label]) for label in found}
-    traces = [t for label, trials in histories.items() if trials is not None for t in _traces(study, label, trials)]
+    traces = [
+        t for label, trials in histories.items() if trials is not None for t in _traces(study, label, trials, objective)
+    ]
     if traces:
-        title = next(iter(found.values()))["objectives"][0]
         body += heading("Best value by trial") + legend(
             study, [n for n, trials in histories.items() if trials is not None]
         )
-        figure = {"data": traces, "layout": axes("trial", f"{title}, validation")}
+        figure = {"data": traces, "layout": axes("trial", f"{objective}, validation")}
         body += chart(figure, label="Best value so far by trial, one step line per model; a marker per trial")
     body += Markup("").join(folded(f"Best setting of {label}", _best(summary)) for label, summary in found.items())
     silent = [str(places[label]) for label, trials in histories.items() if trials is None]
@@ -51,7 +54,11 @@ def _row(summary: dict[str, Any]) -> tuple[str, ...]:
     best = (summary["best"] or {"values": {}})["values"].get(objective)
     failed = trials.get("failed", 0) + trials.get("lost", 0)
     counts = (summary["budget"].get("trials", "–"), trials.get("complete", 0), trials.get("pruned", 0), failed)
-    return (*map(str, counts), number(summary["seconds"] / 3600, 2), objective, number(best))
+    return (*map(str, counts), _time(summary["seconds"]), objective, number(best))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def _range(given: dict[str, Any]) -> str:
@@ -67,17 +74,21 @@ def _history(place: Path) -> pd.DataFrame | None:
     return pd.read_parquet(path).sort_values("number") if path.is_file() else None
 
 
-def _traces(study: Study, label: str, trials: pd.DataFrame) -> list[dict[str, Any]]:
+def _traces(study: Study, label: str, trials: pd.DataFrame, objective: str) -> list[dict[str, Any]]:
     done = trials[(trials["state"] == "complete") & trials["value"].notna()]
     look, common = (
         study.look(label),
         {"type": "scatter", "name": label, "legendgroup": label, "x": done["number"].tolist()},
     )
     points = {"mode": "markers", "marker": {"color": f"{look.colour}/0.55", "symbol": look.symbol, "size": 7}}
+    reached = trials["value"].where(trials["state"] == "complete")  # a trial that was ended early changes nothing
+    best = (reached.cummin() if objective == SECONDS else reached.cummax()).ffill()
     steps = {"mode": "lines", "line": {"color": look.colour, "dash": look.dash, "shape": "hv", "width": 2}}
     hover = {"hovertemplate": "trial %{x}: %{y:.4f}"}
-    best = done["value"].cummax().tolist()
-    return [common | points | hover | {"y": done["value"].tolist()}, common | steps | hover | {"y": best}]
+    return [
+        common | points | hover | {"y": done["value"].tolist()},
+        common | steps | hover | {"x": trials["number"].tolist(), "y": best.tolist()},
+    ]
 
 
 def _best(summary: dict[str, Any]) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from graphrec.config import ConfigError, unknown_name
 from graphrec.data.files import write_text
 from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
-from graphrec.report.page.section import Section, note, table
+from graphrec.report.page.section import Section, table
 from graphrec.report.page.study import Study, by_data, make_study
 from graphrec.report.page.theme import DARK, LIGHT
 from graphrec.runs import RunFolder, now, scan_runs
@@ -97,7 +97,7 @@ def write_page(
     chapters = [_chapter(study, f"d{number}", sections) for number, study in enumerate(studies, start=1)]
     _write_tables(studies, chapters, out.parent)
     heading = title or folder.resolve().name
-    write_text(out, _render(heading, _about(studies), chapters, _left_out(left_out)))
+    write_text(out, _render(heading, _about(studies), chapters, _left_out(left_out, folder)))
     return out
 
 
@@ -178,11 +178,18 @@ def _about(studies: Sequence[Study]) -> str:
     return f"{_count(runs, 'run')} on {names}. Written {now().replace('T', ' ').removesuffix('+00:00')} UTC."
 
 
-def _left_out(reasons: Mapping[str, str]) -> Markup | None:
+def _left_out(reasons: Mapping[str, str], folder: Path) -> Markup | None:
     if not reasons:
         return None
-    counted = note(f"{_count(len(reasons), 'folder')} left out.")
-    return counted + table(("folder", "reason"), sorted(reasons.items()), caption="Runs left out", numbers=False)
+    here = {f"{folder}/", f"{folder.resolve()}/"}  # where the page is kept says nothing of the runs
+    rows = [tuple(_without(text, here) for text in pair) for pair in sorted(reasons.items())]
+    return table(("folder", "reason"), rows, caption=f"{_count(len(reasons), 'folder')} left out", numbers=False)
+
+
+def _without(text: str, parts: Iterable[str]) -> str:
+    for part in parts:
+        text = text.replace(part, "")
+    return text
 
 
 def _count(number: int, name: str) -> str:

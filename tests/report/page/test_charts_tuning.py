@@ -35,9 +35,10 @@ def test_the_best_value_so_far_never_falls(write):
     runs = [tuned(write, "a"), write("b")]
     found = tuning(make_study(runs, runs[0].path))
     points, steps = json.loads(re.search(r'json">(.*?)</script>', found.body)[1])["data"]
-    assert points["x"] == steps["x"] == [0, 2, 3]
+    assert points["x"] == [0, 2, 3]
+    assert steps["x"] == [0, 1, 2, 3]
     assert points["y"] == [0.2, 0.31, 0.25]
-    assert steps["y"] == [0.2, 0.31, 0.31]
+    assert steps["y"] == [0.2, 0.2, 0.31, 0.31]
     assert "Not tuned here: b." in found.body
 
 
@@ -45,7 +46,7 @@ def test_the_budget_is_stated_without_trials_too(write):
     run = tuned(write, "a", trials=False)
     body = tuning(make_study([run], run.path)).body
     row = body.split('<th scope="row">a</th>')[1].split("</tr>")[0]
-    assert re.findall("<td>(.*?)</td>", row) == ["4", "3", "0", "1", "2.00", "Recall@20", "0.3100"]
+    assert re.findall("<td>(.*?)</td>", row) == ["4", "3", "0", "1", "2.0 h", "Recall@20", "0.3100"]
     assert 'class="chart"' not in body
     assert "--export" in body
     assert "<td>1e-06 to 0.1, log scale</td><td>0.02</td>" in body

@@ -136,10 +136,12 @@
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       links.forEach((link) => link.removeAttribute("aria-current"));
-      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      const link = links.get(entry.target.id);
+      link.setAttribute("aria-current", "true");
+      if (innerWidth >= 992) menu.forEach((part) => { part.open = part.contains(link); });
     }
   }, { rootMargin: "-10% 0px -75% 0px" });
-  links.forEach((link, id) => { const part = document.getElementById(id); if (part) spy.observe(part); });
+  links.forEach((link, id) => { const part = document.getElementById(id); if (part && id.includes("-")) spy.observe(part); });
   menu.forEach((part) => part.addEventListener("click", (event) => {
     if (event.target.closest("a") && innerWidth < 992) part.open = false;
   }));
