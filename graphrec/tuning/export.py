@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from graphrec.data.files import write_bytes, write_text
+from graphrec.data.files import write_text
 from graphrec.runtime import logger, require
 from graphrec.tuning.journal import open_study
 from graphrec.tuning.study import Study, load_study
 
 log = logger(__name__)
-TRIALS, IMPORTANCE, HISTORY, PARETO = "trials.parquet", "importance.html", "history.html", "front.html"
+IMPORTANCE, HISTORY, PARETO = "importance.html", "history.html", "front.html"
 
 
 def export(folder: str | Path) -> list[Path]:
@@ -32,7 +32,7 @@ def export(folder: str | Path) -> list[Path]:
         MissingExtraError: If Optuna is not installed.
     """
     study = load_study(folder)
-    written = [_write_trials(study)]
+    written = [study.write_trials()]
     for name in (HISTORY, IMPORTANCE, *([PARETO] if len(study.objectives) > 1 else [])):
         try:
             page = _figure(name, study).to_html(include_plotlyjs=True)
@@ -43,16 +43,6 @@ def export(folder: str | Path) -> list[Path]:
             write_text(study.folder / name, page)
             written.append(study.folder / name)
     return written
-
-
-def _write_trials(study: Study) -> Path:
-    frame = study.trials.copy()
-    for path in study.space:
-        if frame[path].map(type).nunique() > 1 and frame[path].dtype == object:
-            frame[path] = frame[path].map(str)  # Parquet has one type per column, a choice may have several
-    target = study.folder / TRIALS
-    write_bytes(target, frame.to_parquet(index=False))
-    return target
 
 
 def _figure(name: str, study: Study) -> Any:

@@ -13,14 +13,14 @@ import torch
 
 import graphrec
 from graphrec.config import dump_yaml
-from graphrec.data.files import write_json, write_text
+from graphrec.data.files import write_bytes, write_json, write_text
 from graphrec.tuning.config import Objective
 from graphrec.tuning.journal import ABOUT, BUDGET, RETRY_OF, SETTINGS, SPACE, TuningError, is_lost, outcome_of
 from graphrec.tuning.journal import open_study as open_optuna
 from graphrec.tuning.plan import with_params
 from graphrec.tuning.space import Parameter
 
-BEST, SUMMARY, FRONT = "best.yaml", "study.json", "front-{}.yaml"
+BEST, SUMMARY, TRIALS, FRONT = "best.yaml", "study.json", "trials.parquet", "front-{}.yaml"
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -114,7 +114,7 @@ class Study:
         }
 
     def write(self) -> None:
-        """Writes ``best.yaml``, with several objectives ``front-<n>.yaml`` for the Pareto front, and ``study.json``."""
+        """Writes ``best.yaml``, with several objectives ``front-<n>.yaml``, ``trials.parquet`` and ``study.json``."""
         several = self.front if len(self.objectives) > 1 else ()
         wanted = {FRONT.format(place): number for place, number in enumerate(several, start=1)}
         if self.front:
@@ -124,7 +124,17 @@ class Study:
         for path in self.folder.glob(FRONT.format("*")):
             if path.name not in wanted:
                 path.unlink()
+        self.write_trials()
         write_json(self.folder / SUMMARY, self.summary())
+
+    def write_trials(self) -> Path:
+        """Writes ``trials.parquet``, a row per trial, and returns its path."""
+        frame = self.trials.copy()
+        for path in self.space:
+            if frame[path].map(type).nunique() > 1 and frame[path].dtype == object:
+                frame[path] = frame[path].map(str)  # Parquet has one type per column, a choice may have several
+        write_bytes(self.folder / TRIALS, frame.to_parquet(index=False))
+        return self.folder / TRIALS
 
     def _header(self, number: int) -> str:
         values = ", ".join(f"{name} = {value!r}" for name, value in self.values_of(number).items())

@@ -11,16 +11,17 @@ from markupsafe import Markup
 from graphrec.report.page.section import Section, chart, folded, heading, note, number, table
 from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import axes
-from graphrec.runs.files import read_json
+from graphrec.runs import STUDY
 
-FOLDER, SUMMARY, TRIALS = "tuning", "study.json", "trials.parquet"
+TRIALS = "trials.parquet"
 SECONDS = "seconds"  # the one objective that is to be small
 
 
 def tuning(study: Study) -> Section | None:
     """Shows the budget and the trials of the studies that lie beside the runs, in ``tuning/`` of a label's folder."""
-    places = {label: runs[0].path.parent / FOLDER for label, runs in study.groups.items()}
-    found = {label: read_json(place / SUMMARY) for label, place in places.items() if (place / SUMMARY).is_file()}
+    places = {label: runs[0].path.parent / STUDY for label, runs in study.groups.items()}
+    studies = {label: runs[0].study() for label, runs in study.groups.items()}
+    found = {label: summary for label, summary in studies.items() if summary is not None}
     if not found:
         return None
     header = ("model", "budget", "finished", "ended early", "failed", "time", "objective", "best, validation")
