@@ -7,6 +7,7 @@ from typing import Any
 
 from graphrec.data.files import write_text
 from graphrec.runtime import logger, require
+from graphrec.tuning.config import Objective
 from graphrec.tuning.journal import open_study
 from graphrec.tuning.study import Study, load_study
 
@@ -58,4 +59,6 @@ def _figure(name: str, study: Study) -> Any:
     complete = study.trials[study.trials["state"] == "complete"]
     if len(complete) < 2 or complete["value"].nunique() < 2:
         raise ValueError(f"expected two finished trials that differ, got {len(complete)} with equal values")
-    return plots.plot_param_importances(found, target=target, target_name=first)
+    sign = -1 if target is not None and Objective.parse(first).direction == "maximize" else 1  # it explains low values
+    explained = None if target is None else lambda trial: sign * trial.values[0]
+    return plots.plot_param_importances(found, target=explained, target_name=first)
