@@ -1,0 +1,91 @@
+"""The tuned benchmark: every model of configs/benchmark-tuned.yaml under one budget, in as many sittings as it takes.
+
+    python experiments/tuned.py --only lfm2k          # GRAPHREC_DATA names the folder of the data sets
+
+Studies are taken up from the journals in experiments/results/tuned, so that no trial is run twice; runs lie under
+``--out``, and what is finished there is not run again. At the end, and with ``--collect`` alone, the small results go
+back to experiments/results/tuned: per data set the table (Markdown, CSV, LaTeX) and the benchmark file with the
+settings that were found, per model the journal, the best settings and the summary of its study. ``graphrec report``
+makes the page of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+from graphrec.config import apply_overrides, load_yaml
+from graphrec.report import report
+from graphrec.runs import RunFolderError, scan_runs
+from graphrec.tuning.suite import run_suite
+
+ROOT = Path(__file__).resolve().parent
+CONFIG, RESULTS = ROOT.parent / "configs" / "benchmark-tuned.yaml", ROOT / "results" / "tuned"
+KEPT = ("journal.log", "best.yaml", "study.json")
+
+
+def restore(out: Path) -> None:
+    """Copies the committed journals to where there is none yet."""
+    for journal in RESULTS.glob("*/*/journal.log"):
+        name, label = journal.relative_to(RESULTS).parts[:2]
+        target = out / name / label / "tuning" / journal.name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(journal, target)
+
+
+def collect(out: Path, reference: str) -> None:
+    """Copies the small results of whatever is finished."""
+    for journal in sorted(out.glob("*/*/tuning/journal.log")):
+        name, label = journal.relative_to(out).parts[:2]
+        target = RESULTS / name / label
+        target.mkdir(parents=True, exist_ok=True)
+        for kept in KEPT:
+            if (journal.parent / kept).is_file():
+                shutil.copyfile(journal.parent / kept, target / kept)
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        try:
+            runs, problems = scan_runs(folder)
+        except RunFolderError as error:
+            print(f"{folder.name}: {error}")
+            continue
+        for reason in problems.values():
+            print(f"left out: {reason}")
+        scored = [run for run in runs if run.metrics()["test"] is not None]
+        labels = {run.metrics()["label"] for run in scored}
+        table = report(scored, reference=reference if reference in labels else None)
+        table.write(RESULTS / folder.name)
+        shutil.copyfile(folder / "benchmark.yaml", RESULTS / folder.name / "benchmark.yaml")
+        print(table.to_markdown())
+
+
+def main() -> None:
+    """Runs what is missing, or only collects."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
+    parser.add_argument("--only", nargs="+", help="the data sets; all by default")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of each process; best.yaml repeats a value exactly with it"
+    )
+    parser.add_argument("--collect", action="store_true", help="only copy the small results")
+    parser.add_argument("overrides", nargs="*", help="such as tuning.trials=2, to try it out")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(options.threads * options.jobs)
+    values = apply_overrides(load_yaml(CONFIG), options.overrides)
+    values["datasets"] = {name: values["datasets"][name] for name in options.only or values["datasets"]}
+    if not options.collect:
+        restore(options.out)
+        for name, found in run_suite(values, options.out, jobs=options.jobs).items():
+            for failure in found.failures:
+                print(f"failed: {name}, {failure}")
+    collect(options.out, values["reference"])
+
+
+if __name__ == "__main__":
+    main()
