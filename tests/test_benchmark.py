@@ -16,10 +16,10 @@ from graphrec.config import dump_yaml
 from graphrec.data.dataset import Split
 from graphrec.evaluation.ranking import evaluate
 from graphrec.models.mf import MF
-from graphrec.pipeline import benchmark, cells, load, run
+from graphrec.pipeline import benchmark, cells, load, result, run
 from graphrec.pipeline.config import DataConfig
 from graphrec.pipeline.prepare import identity, load_data, prepare
-from graphrec.runs import RunFolderError, peak_memory
+from graphrec.runs import RunFolder, RunFolderError, peak_memory
 from graphrec.testing import block_data
 from graphrec.training.trainer import Trainer
 
@@ -200,3 +200,27 @@ def test_two_processes_do_not_run_the_same_cell(data, tmp_path):
         found = benchmark(config, tmp_path, data=data)
     assert [place.path.name for place in found.runs] == ["seed-1"]
     assert "another process is running 'mf' with seed 0" in found.failures[0].reason
+
+
+@pytest.mark.parametrize(("method", "call"), [("log_evaluation", 1), ("write_metrics", 2)])
+def test_a_cell_that_is_killed_between_scoring_and_writing_is_finished_without_scoring_again(
+    method, call, data, tmp_path, monkeypatch
+):
+    config = SMALL | {"seeds": [0], "models": {"mf": MODELS["mf"]}}
+    calls, original = [], getattr(RunFolder, method)
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, method, killed)
+        with pytest.raises(KeyboardInterrupt):
+            benchmark(config, tmp_path, data=data)
+    with monkeypatch.context() as patch:
+        patch.setattr(result, "measure", None)
+        (place,) = benchmark(config, tmp_path, data=data).runs
+    assert place.metrics()["test"] == run(settings("mf"), data=data).evaluate().mean()
+    assert [entry["test"] for entry in place.evaluations()] == [place.metrics()["test"]]

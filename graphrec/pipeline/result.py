@@ -147,19 +147,32 @@ class Run:
             ValueError: If there is no test set.
         """
         if self._test is not None and not again:
+            self._finish_scores(self._test)
             return self._test
         check_test(self.data)
         mask = self.data.split.valid if self.config.evaluation.also_mask_valid and not self.record.refit else None
         found = measure(self, self.data.test, also_mask=mask)
+        first = self._test is None
+        if first:
+            self._test = found
+            if self.folder is not None and process_rank() == 0:
+                self.folder.write_users("test", found)  # first: a process that dies after it never scores again
+        self._note(found, again=not first)
+        self._finish_scores(found)
+        return found
+
+    def _finish_scores(self, found: Evaluation) -> None:
+        """Notes the first scores of the test set, also for a process that died in the middle of it."""
+        if not self._log:
+            self._note(found, again=False)
+        if self.folder is not None and process_rank() == 0 and self.folder.metrics()["test"] is None:
+            self.folder.write_metrics(self.metrics)
+
+    def _note(self, found: Evaluation, *, again: bool) -> None:
         entry = {"time": now(), "graphrec": graphrec.__version__, "again": again, "test": found.mean()}
         self._log.append(entry)
-        first = self._test is None
-        self._test = self._test or found
         if self.folder is not None and process_rank() == 0:
             self.folder.log_evaluation(entry)
-            if first:
-                self._write_scores(self.folder)
-        return found
 
     @property
     def metrics(self) -> dict[str, Any]:

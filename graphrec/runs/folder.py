@@ -182,10 +182,10 @@ class RunFolder:
         frame = evaluation.by_id()
         coded = encode(frame.index.tolist())
         columns = {"user": coded.values} | {str(name): frame[name].to_numpy() for name in frame.columns}
-        write_parquet(self._users(part), pa.table(columns).replace_schema_metadata({"kind": coded.kind}))
-        if evaluation.lists is not None:
+        if evaluation.lists is not None:  # first, so that a part whose users were written is complete
             lists = pa.FixedSizeListArray.from_arrays(pa.array(evaluation.lists.ravel()), evaluation.lists.shape[1])
             write_parquet(self._lists(part), pa.table({"items": lists}))
+        write_parquet(self._users(part), pa.table(columns).replace_schema_metadata({"kind": coded.kind}))
 
     def users(self, part: str) -> pd.DataFrame:
         """Returns the metrics of every user of ``"valid"`` or ``"test"``, indexed by external id.
