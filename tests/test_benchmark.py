@@ -193,13 +193,24 @@ def test_a_newer_results_version_is_another_run(data, tmp_path, monkeypatch):
         benchmark(config, tmp_path, data=data)
 
 
-def test_two_processes_do_not_run_the_same_cell(data, tmp_path):
+def test_a_cell_of_another_process_is_waited_for_and_the_others_come_first(data, tmp_path, monkeypatch):
     config = SMALL | {"seeds": [0, 1], "models": {"mf": MODELS["mf"]}}
     (tmp_path / ".locks").mkdir()
-    with FileLock(tmp_path / ".locks" / "mf-0.lock"):
+    order, execute = [], cells.execute
+
+    def noted(config, *arguments, **options):
+        order.append(config.seed)
+        if config.seed == 1:
+            other.release()  # the process that had seed 0 dies
+        return execute(config, *arguments, **options)
+
+    monkeypatch.setattr(cells, "execute", noted)
+    other = FileLock(tmp_path / ".locks" / "mf-0.lock")
+    with other:
         found = benchmark(config, tmp_path, data=data)
-    assert [place.path.name for place in found.runs] == ["seed-1"]
-    assert "another process is running 'mf' with seed 0" in found.failures[0].reason
+    assert order == [1, 0]
+    assert not found.failures
+    assert [place.path.name for place in found.runs] == ["seed-0", "seed-1"]
 
 
 @pytest.mark.parametrize(("method", "call"), [("log_evaluation", 1), ("write_metrics", 2)])
@@ -224,3 +235,24 @@ def test_a_cell_that_is_killed_between_scoring_and_writing_is_finished_without_s
         (place,) = benchmark(config, tmp_path, data=data).runs
     assert place.metrics()["test"] == run(settings("mf"), data=data).evaluate().mean()
     assert [entry["test"] for entry in place.evaluations()] == [place.metrics()["test"]]
+
+
+class Faulty(MF):
+    """A model from outside with a mistake in it."""
+
+    results_version = 7
+
+    def __init__(self, graph, config=None):
+        super().__init__(graph, config)
+        if config.embedding_dim == 3:
+            raise AttributeError("no such thing")
+
+
+def test_a_mistake_in_a_model_from_outside_stops_nobody_else(data, tmp_path):
+    faulty = {"name": f"{__name__}:Faulty"}
+    models = {"bad": {"model": faulty | {"embedding_dim": 3}}, "good": {"model": faulty}, "mf": MODELS["mf"]}
+    found = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)
+    assert [str(failure) for failure in found.failures] == ["bad, seed 0: AttributeError: no such thing"]
+    good, mf = found.runs
+    assert good.metrics()["test"] == mf.metrics()["test"]
+    assert good.metrics()["config"] != mf.metrics()["config"]

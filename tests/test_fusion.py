@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ MODELS = {
     "gcn": {"model": {"name": "lightgcn"}},
 }
 FUSION = {"first": ["popularity", "ease"], "second": ["gcn"], "weights": [0.25, 0.5, 0.75]}
+REFIT = {"model": {"name": "lightgcn"}, "training": {"refit": True}}
 CONFIG = SMALL | {"seeds": [0, 1], "models": MODELS, "fusions": {"sum": FUSION}}
 
 
@@ -78,8 +81,35 @@ def test_a_finished_fusion_is_not_made_again(data, found):
         ({"ease": {"first": ["ease"], "second": ["gcn"]}}, "a label that no model has"),
         ({"sum": {"first": ["ease"], "second": []}}, "second"),
         ({"sum": {"first": ["ease"], "second": ["gcn"], "weights": [2]}}, "weights"),
+        ({"sum": {"first": ["ease"], "second": ["refit"]}}, r"without training\.refit, got 'refit'"),
     ],
 )
 def test_wrong_fusions_name_their_place(fusions, message):
     with pytest.raises(ConfigError, match=message):
-        BenchmarkConfig.parse(CONFIG | {"fusions": fusions})
+        BenchmarkConfig.parse(CONFIG | {"models": MODELS | {"refit": REFIT}, "fusions": fusions})
+
+
+def test_a_fusion_waits_until_all_of_its_candidates_are_finished(data, found, tmp_path):
+    root = found.runs[0].path.parent.parent
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "sum")
+    shutil.rmtree(tmp_path / "gcn" / "seed-1")
+    (tmp_path / "gcn" / "seed-1").mkdir()
+    (tmp_path / "gcn" / "seed-1" / "mine.txt").touch()
+    failures = benchmark(CONFIG, tmp_path, data=data).failures
+    assert [(failure.label, failure.seed) for failure in failures] == [("gcn", 1), ("sum", 0)]
+    assert "'gcn' with seed 1 is not finished" in failures[1].reason
+    assert not (tmp_path / "sum").exists()
+    (tmp_path / "gcn" / "seed-1" / "mine.txt").unlink()
+    again = benchmark(CONFIG, tmp_path, data=data)
+    assert not again.failures
+    assert [run.metrics()["test"] for run in again.runs] == [run.metrics()["test"] for run in found.runs]
+
+
+def test_a_fusion_leaves_a_folder_of_something_else_alone(data, found, tmp_path):
+    shutil.copytree(found.runs[0].path.parent.parent, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "sum")
+    (tmp_path / "sum" / "seed-0").mkdir(parents=True)
+    (tmp_path / "sum" / "seed-0" / "mine.txt").touch()
+    failures = benchmark(CONFIG, tmp_path, data=data).failures
+    assert ["with other files" in failure.reason for failure in failures] == [True]

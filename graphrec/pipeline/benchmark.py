@@ -15,7 +15,19 @@ from graphrec.config import dump_yaml
 from graphrec.data.dataset import Dataset
 from graphrec.data.files import write_json, write_text
 from graphrec.evaluation.ranking import Evaluation
-from graphrec.pipeline.cells import CELL_ERRORS, Cell, SharedWork, is_finished, place_of, run_cell, try_out
+from graphrec.pipeline.cells import (
+    CELL_ERRORS,
+    BusyError,
+    Cell,
+    SharedWork,
+    held,
+    is_finished,
+    place_of,
+    reason,
+    run_cell,
+    try_out,
+    wait_for_cell,
+)
 from graphrec.pipeline.config import BenchmarkConfig
 from graphrec.pipeline.fusion import run_fusions
 from graphrec.pipeline.parallel import run_parallel
@@ -87,8 +99,9 @@ def benchmark(
     """Runs every model for every seed, going on where an earlier call stopped.
 
     Runs lie in ``<folder>/<label>/seed-<seed>``; those that are finished are left as they are, unless settings, data
-    or the model's ``results_version`` differ, which is an error of that cell. Models with the same graph and features
-    share them. A cell that fails is reported in the result, the log and ``<folder>/failures.json``, and the others
+    or the model's ``results_version`` differ, which is an error of that cell. Several calls on one folder share the
+    work; what another one is running is waited for. Models with the same graph and features share them. A cell that
+    fails is reported in the result, the log and ``<folder>/failures.json``, and the others
     are run; what can be found wrong is found before anything is trained. For synthetic data the known ceiling is
     scored into ``<folder>/oracle``. Every test set is scored once per run.
 
@@ -122,7 +135,7 @@ def benchmark(
     if len(errors) == len(cells):
         raise next(iter(errors.values()))
     runs = [place_of(cell) for cell in cells if cell.key not in errors]
-    failures = [Failure(*key, _reason(error)) for key, error in errors.items()]
+    failures = [Failure(*key, reason(error)) for key, error in errors.items()]
     if score_test:
         runs, failures = _with_more(settings, shared, root, runs, failures)
     if rank() == 0:
@@ -141,13 +154,24 @@ def _run_all(cells: Sequence[Cell], shared: SharedWork, jobs: int) -> dict[tuple
             prepared.written(place_of(cell), refit=cell.config.training.refit)
         else:
             todo.append(cell)
+    busy = []
     for number, found in run_parallel(run_cell, todo, jobs=jobs, shared=shared):
+        if isinstance(found, BusyError):
+            log.info("%s; it is waited for", found)
+            busy.append(todo[number])
+        elif isinstance(found, Exception):
+            errors[todo[number].key] = _logged(todo[number], found)
+    for number, found in run_parallel(wait_for_cell, busy, jobs=jobs, shared=shared):
         if isinstance(found, Exception):
-            if not isinstance(found, CELL_ERRORS):
-                log.debug("%s, seed %d", *todo[number].key, exc_info=found)
-            log.error("%s, seed %d failed: %s", *todo[number].key, _reason(found))
-            errors[todo[number].key] = found
+            errors[busy[number].key] = _logged(busy[number], found)
     return errors
+
+
+def _logged(cell: Cell, error: Exception) -> Exception:
+    if not isinstance(error, CELL_ERRORS):
+        log.debug("%s, seed %d", *cell.key, exc_info=error)
+    log.error("%s, seed %d failed: %s", *cell.key, reason(error))
+    return error
 
 
 def _with_more(
@@ -156,9 +180,10 @@ def _with_more(
     """Adds the fusions of scores, and the known ceiling where there is one."""
     fused, errors = run_fusions(settings, runs, shared.data, root)
     runs = [*runs, *fused]
-    failures = [*failures, *(Failure(*key, _reason(error)) for key, error in errors.items())]
+    failures = [*failures, *(Failure(*key, reason(error)) for key, error in errors.items())]
     if hasattr(shared.data.truth, "score"):
-        runs.append(_run_oracle(settings, shared.plain(settings), root))
+        with held(root, ORACLE, 0, wait=True):
+            runs.append(_run_oracle(settings, shared.plain(settings), root))
     return runs, failures
 
 
@@ -169,13 +194,9 @@ def _report(root: Path, failures: Sequence[Failure]) -> None:
         (root / FAILURES).unlink(missing_ok=True)
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, CELL_ERRORS) and text else f"{type(error).__name__}: {text}"
-
-
 def _run_oracle(settings: BenchmarkConfig, prepared: Prepared, root: Path) -> RunFolder:
     place, data = RunFolder(root / ORACLE), prepared.data
+    place.check_own()
     if place.is_complete() and place.data()["identity"] == prepared.identity:
         return place
     mask = data.split.valid if settings.evaluation.also_mask_valid else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from graphrec.pipeline.prepare import Prepared, check, prepare
 from graphrec.pipeline.result import build_model
 from graphrec.pipeline.train import execute, is_same
 from graphrec.runs import RunFolder, RunFolderError
-from graphrec.runtime import MissingExtraError, logger
+from graphrec.runtime import MissingExtraError, logger, rank
 
 log = logger(__name__)
 LOCKS = ".locks"
@@ -26,6 +27,10 @@ CELL_ERRORS = (
     MemoryError,
     MissingExtraError,
 )  # say all by themselves
+
+
+class BusyError(RunFolderError):
+    """Another process is at work on the same run."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,15 @@ def try_out(cells: Sequence[Cell], shared: SharedWork) -> dict[tuple[str, int], 
             built[label] = _wrong_with(cell.config, shared)
         found = built[label] or _wrong_with_folder(cell, shared)
         if found is not None:
-            log.error("%s, seed %d cannot be run: %s", *cell.key, " ".join(str(found).split()))
+            log.error("%s, seed %d cannot be run: %s", *cell.key, reason(found))
             errors[cell.key] = found
     return errors
+
+
+def reason(error: Exception) -> str:
+    """Returns what went wrong in one line; the type of the error stands in front unless its message says it all."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, CELL_ERRORS) and text else f"{type(error).__name__}: {text}"
 
 
 def is_finished(cell: Cell, prepared: Prepared) -> bool:
@@ -114,33 +125,58 @@ def is_finished(cell: Cell, prepared: Prepared) -> bool:
     return place.metrics()["test"] is not None or not cell.score_test
 
 
-def run_cell(cell: Cell, shared: SharedWork) -> None:
-    """Trains one model and scores its test set once.
+def run_cell(cell: Cell, shared: SharedWork, *, wait: bool = False) -> None:
+    """Trains one model and scores its test set once, unless another process has done so in the meantime.
+
+    Args:
+        cell: What is run.
+        shared: Data and graphs.
+        wait: Whether to wait for another process that is at work on it, which may die before it comes to the end.
 
     Raises:
-        RunFolderError: If another process is at work on the same cell.
+        BusyError: If another process is at work on the same cell and is not waited for.
     """
     label, seed = cell.key
-    place, prepared = place_of(cell), shared.of(cell.config)
-    lock = cell.root / LOCKS / f"{label}-{seed}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    prepared = shared.of(cell.config)
+    with held(cell.root, label, seed, wait=wait):
+        if is_finished(cell, prepared):
+            return
+        log.info("%s, seed %d", label, seed)
+        run = execute(cell.config, prepared, place_of(cell).path, resume=True)
+        if cell.score_test:
+            run.evaluate()
+
+
+def wait_for_cell(cell: Cell, shared: SharedWork) -> None:
+    """Waits until another process has run a cell, or runs it if that process has died."""
+    run_cell(cell, shared, wait=True)
+
+
+@contextmanager
+def held(root: Path, label: str, seed: int, *, wait: bool) -> Iterator[None]:
+    """Keeps other processes away from a run; the system lets go of it when its process dies.
+
+    Raises:
+        BusyError: If another process holds it and is not waited for.
+    """
+    if rank() != 0:  # the processes of one training are one: the first holds the run for all
+        yield
+        return
+    path = root / LOCKS / f"{label}-{seed}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
-            if is_finished(cell, prepared):  # by another process, since it was looked at
-                return
-            log.info("%s, seed %d", label, seed)
-            run = execute(cell.config, prepared, place.path, resume=True)
-            if cell.score_test:
-                run.evaluate()
+        lock = FileLock(path).acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise RunFolderError(f"another process is running {label!r} with seed {seed} in {str(cell.root)!r}") from None
+        raise BusyError(f"another process is running {label!r} with seed {seed} in {str(root)!r}") from None
+    with lock:
+        yield
 
 
 def _wrong_with(config: RunConfig, shared: SharedWork) -> Exception | None:
     try:
         check(config, shared.data)
         build_model(config, shared.of(config).graph)
-    except CELL_ERRORS as error:
+    except Exception as error:  # also what a model from outside gets wrong
         return error
     return None
 
@@ -148,6 +184,6 @@ def _wrong_with(config: RunConfig, shared: SharedWork) -> Exception | None:
 def _wrong_with_folder(cell: Cell, shared: SharedWork) -> Exception | None:
     try:
         is_finished(cell, shared.of(cell.config))
-    except (RunFolderError, KeyError) as error:
+    except CELL_ERRORS as error:
         return error
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,6 +19,7 @@ from graphrec.models import MODELS, get_model
 from graphrec.models.base import ClosedForm, ModelConfig, Recommender
 from graphrec.training.trainer import TrainingConfig
 
+REFIT = "once it has learnt the validation set, no weight can be chosen on it; leave one of them out"
 Cutoff = Annotated[int, Field(ge=1)]
 
 
@@ -203,9 +204,9 @@ class BenchmarkConfig(Config):
         config = super().parse(values, where=where)
         if config.reference is not None and config.reference not in {**config.models, **config.fusions}:
             raise ConfigError(f"{where}.reference: {unknown_name(config.reference, config.models, kind='label')}")
+        refit = {run.label for run in config.plan(where=where) if run.training.refit}
         for label, fusion in config.fusions.items():
-            config._check_fusion(label, fusion, f"{where}.fusions.{label}")
-        config.plan(where=where)
+            config._check_fusion(label, fusion, refit, f"{where}.fusions.{label}")
         return config
 
     def plan(self, *, where: str = "benchmark") -> list[RunConfig]:
@@ -216,16 +217,18 @@ class BenchmarkConfig(Config):
         """
         return [run for label in self.models for run in self._runs(label, f"{where}.models.{label}")]
 
-    def _check_fusion(self, label: str, fusion: FusionEntry, where: str) -> None:
-        _check_label(label, where)
+    def _check_fusion(self, label: str, fusion: FusionEntry, refit: Collection[str], where: str) -> None:
+        check_label(label, where)
         if label in self.models:
             raise ConfigError(f"{where}: expected a label that no model has, got {label!r}")
         for part in (*fusion.first, *fusion.second):
             if part not in self.models:
                 raise ConfigError(f"{where}: {unknown_name(part, self.models, kind='label')}")
+            if part in refit:
+                raise ConfigError(f"{where}: expected parts without training.refit, got {part!r}: {REFIT}")
 
     def _runs(self, label: str, where: str) -> list[RunConfig]:
-        _check_label(label, where)
+        check_label(label, where)
         entry = self.models[label]
         values: dict[str, Any] = {
             "label": label,
@@ -255,8 +258,13 @@ def model_class(name: str, *, where: str = "model") -> type[Recommender]:
     return found
 
 
-def _check_label(label: str, where: str) -> None:
-    if label in (".", "..", "oracle", "shared") or not label.strip() or set(label) & set('/\\:*?"<>|'):
+def check_label(label: str, where: str) -> None:
+    """Checks that a label can name a folder, and none that a benchmark uses itself.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    if label in ("oracle", "shared") or not label.strip(". ") or label[0] == "." or set(label) & set('/\\:*?"<>|'):
         raise ConfigError(f"{where}: expected a label that can name a folder and is not 'oracle', got {label!r}")
 
 

@@ -17,7 +17,7 @@ import graphrec
 from graphrec.data.dataset import Dataset
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.evaluation.ranking import Evaluation, Scorer
-from graphrec.pipeline.cells import CELL_ERRORS
+from graphrec.pipeline.cells import held, reason
 from graphrec.pipeline.config import BenchmarkConfig, EvaluationConfig, FusionEntry
 from graphrec.pipeline.result import Run, load, measure_scorer
 from graphrec.runs import RunFolder, RunFolderError, now, peak_memory, share_dataset
@@ -65,8 +65,9 @@ def run_fusions(
 ) -> tuple[list[RunFolder], dict[tuple[str, int], Exception]]:
     """Fuses the scores of finished runs of a benchmark, seed by seed.
 
-    Of each list of labels the one with the best mean validation metric is taken, and the weight is the best of the
-    config's on validation, for every seed anew. The test set is scored once, with that weight.
+    Of each list of labels the one with the best mean validation metric is taken, once all runs of all of them are
+    finished, and the weight is the best of the config's on validation, for every seed anew. The test set is scored
+    once, with that weight.
 
     Returns:
         The run folders, and what went wrong by label and seed.
@@ -78,20 +79,31 @@ def run_fusions(
     errors: dict[tuple[str, int], Exception] = {}
     for label, entry in settings.fusions.items():
         try:
-            parts = [_best(options, by_label) for options in (entry.first, entry.second)]
-            found += [_fuse(label, entry, pair, settings.evaluation, data, root) for pair in _pairs(*parts)]
-        except CELL_ERRORS as error:
-            log.error("%s failed: %s", label, " ".join(str(error).split()))
+            _check_finished(entry, settings, by_label)
+            for pair in _pairs(*(_best(options, by_label) for options in (entry.first, entry.second))):
+                with held(root, label, pair[0], wait=True):
+                    found.append(_fuse(label, entry, pair, settings.evaluation, data, root))
+        except Exception as error:  # whatever a part does wrong, the others go on
+            log.error("%s failed: %s", label, reason(error))
             errors[label, settings.seeds[0]] = error
     return found, errors
 
 
+def _check_finished(
+    entry: FusionEntry, settings: BenchmarkConfig, by_label: Mapping[str, Mapping[int, RunFolder]]
+) -> None:
+    """Checks that the choice is made among all that it is to be made among, and not among those finished by chance."""
+    for run in settings.plan():
+        if run.label in {*entry.first, *entry.second} and run.seed not in by_label.get(run.label, {}):
+            raise RunFolderError(
+                f"expected all runs of {[*entry.first, *entry.second]}, among which its parts are chosen, but "
+                f"{run.label!r} with seed {run.seed} is not finished; run it, or leave {run.label!r} out"
+            )
+
+
 def _best(options: Sequence[str], by_label: Mapping[str, Mapping[int, RunFolder]]) -> Mapping[int, RunFolder]:
     """Returns the runs by seed of the label with the best mean validation metric."""
-    there = [label for label in options if label in by_label]
-    if not there:
-        raise RunFolderError(f"expected finished runs of at least one of {list(options)}, got none")
-    return by_label[max(there, key=lambda label: np.mean([_valid(run) for run in by_label[label].values()]))]
+    return by_label[max(options, key=lambda label: np.mean([_valid(run) for run in by_label[label].values()]))]
 
 
 def _valid(run: RunFolder) -> float:
@@ -103,16 +115,10 @@ def _valid(run: RunFolder) -> float:
 
 
 def _pairs(first: Mapping[int, RunFolder], second: Mapping[int, RunFolder]) -> list[tuple[int, RunFolder, RunFolder]]:
-    """Pairs two models seed by seed; one that has a single run goes with every seed of the other."""
+    """Pairs two models seed by seed; a closed form, which has a single run, goes with every seed of the other."""
     longer = first if len(first) >= len(second) else second
-    pairs = []
-    for seed in longer:
-        one, other = (
-            runs.get(seed) or (next(iter(runs.values())) if len(runs) == 1 else None) for runs in (first, second)
-        )
-        if one is not None and other is not None:
-            pairs.append((seed, one, other))
-    return pairs
+    alone = [next(iter(runs.values())) for runs in (first, second)]
+    return [(seed, first.get(seed, alone[0]), second.get(seed, alone[1])) for seed in longer]
 
 
 def _fuse(
@@ -126,6 +132,7 @@ def _fuse(
     seed, *folders = pair
     place = RunFolder(root / label / f"seed-{seed}")
     identity = _identity(entry, folders)
+    place.check_own()
     if place.is_complete():
         place.check()
         if place.metrics()["config"] != identity:
