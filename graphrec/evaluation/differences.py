@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ class Scores:
 
     @classmethod
     def of(cls, runs: Runs | Scores, metric: str) -> Scores:
-        """Returns the scores of one evaluation (no training), of a list of runs, or of runs by seed.
+        """Returns the scores of one run, of a list of runs, or of runs by seed.
 
         Args:
             runs: Evaluations, or series of per-user values indexed by external user id; or scores as they are.
@@ -51,10 +52,18 @@ class Scores:
         """
         if isinstance(runs, Scores):
             return runs
-        if isinstance(runs, Evaluation | pd.Series):
-            return cls.stack([_column(runs, metric)], metric)
-        by_seed = runs if isinstance(runs, Mapping) else dict(enumerate(runs))
+        several = [runs] if isinstance(runs, Evaluation | pd.Series) else runs
+        by_seed = several if isinstance(several, Mapping) else dict(enumerate(several))
         return cls.stack([_column(run, metric) for run in by_seed.values()], metric, seeds=tuple(by_seed))
+
+    @classmethod
+    def solved(cls, run: Values, metric: str) -> Scores:
+        """Returns the scores of a model without training, such as a closed form: no seed would change them.
+
+        Raises:
+            ValueError: If the run lacks the metric.
+        """
+        return cls.stack([_column(run, metric)], metric)
 
     @classmethod
     def stack(cls, columns: Sequence[pd.Series], metric: str, *, seeds: tuple[int, ...] = ()) -> Scores:
@@ -153,14 +162,14 @@ class Components:
     Args:
         users: The part of the users, the noise between users and seeds included.
         seeds: The part of the seeds; 0 where there is no training, or one run only.
-        freedom: Satterthwaite's degrees of freedom of their sum.
-        seed_freedom: Those of the part of the seeds.
+        user_freedom: The degrees of freedom of the part of the users.
+        seed_freedom: Those of the part of the seeds; infinite where that is 0.
         single: The variance of one user's difference between single runs.
     """
 
     users: float
     seeds: float
-    freedom: float
+    user_freedom: float
     seed_freedom: float
     single: float
 
@@ -169,16 +178,48 @@ class Components:
         """The standard error of the mean difference."""
         return float(np.sqrt(self.users + self.seeds))
 
+    def tail(self, distance: float) -> float:
+        """Returns how often chance alone is at least so far from 0, to either side.
+
+        Chance is ``sqrt(users) T_users + sqrt(seeds) T_seeds``, a Student's t for each of the two variances, both being
+        estimates (the distribution of Behrens and Fisher, https://doi.org/10.1111/j.1469-1809.1935.tb02120.x). Values
+        below 1e-5 are rough.
+        """
+        from scipy import special
+
+        wide, narrow = self._sources()
+        if narrow[0] == 0:
+            return float(2 * special.stdtr(wide[1], -distance / wide[0])) if wide[0] > 0 else float(distance <= 0)
+        shift = narrow[0] * special.stdtrit(narrow[1], _nodes()[0])
+        below = special.stdtr(wide[1], (np.stack([shift, -shift]) - distance) / wide[0])
+        return float(_nodes()[1] @ below.sum(axis=0))
+
+    def quantile(self, probability: float) -> float:
+        """Returns what chance alone stays below with the given probability, 0.5 or more."""
+        from scipy import optimize, special
+
+        wide, narrow = self._sources()
+        if narrow[0] == 0:
+            return float(special.stdtrit(wide[1], probability)) * wide[0]
+        most = sum(scale * float(special.stdtrit(freedom, (1 + probability) / 2)) for scale, freedom in (wide, narrow))
+        return float(optimize.brentq(lambda distance: self.tail(distance) - 2 * (1 - probability), 0.0, most))
+
+    def _sources(self) -> list[tuple[float, float]]:
+        """Returns the standard errors with their degrees of freedom, the larger first."""
+        found = [(self.users, self.user_freedom), (self.seeds, self.seed_freedom)]
+        return sorted(((float(np.sqrt(part)), freedom) for part, freedom in found), reverse=True)
+
 
 def components(differences: ArrayLike | Differences) -> Components:
     """Returns the variance of a mean difference over users and seeds, both being samples.
 
-    ``Var(mean) = (MS_users + MS_seeds - MS_error) / (U S)``, the denominator of the quasi-F test of Clark (1973); the
-    part of the seeds is cut at 0. The degrees of freedom are Satterthwaite's (1946, https://doi.org/10.2307/3002019),
-    ``Var^2 / sum(MS_i^2 / df_i)`` over all three, cut or not, which errs on the safe side, and not below the smallest
-    ``df_i``. With one run they are those of Student's paired test.
+    ``Var(mean) = (MS_users + MS_seeds - MS_error) / (U S)``, the denominator of the quasi-F test of Clark (1973): the
+    users with the noise are ``MS_users / (U S)`` with ``U - 1`` degrees of freedom, the seeds are
+    ``(MS_seeds - MS_error) / (U S)``, cut at 0, with ``S - 1``. With one run only the former is known, the variance of
+    Student's paired test.
 
-    Two parts add up; a single trained run beside several of the other model is taken to vary over its seeds as those.
+    Two parts add up, with Satterthwaite's degrees of freedom (1946, https://doi.org/10.2307/3002019); a single trained
+    run beside several of the other model is taken to vary over its seeds as those.
 
     Args:
         differences: Paired ``(num_users,)`` or ``(num_seeds, num_users)``, or differences with two parts.
@@ -189,22 +230,26 @@ def components(differences: ArrayLike | Differences) -> Components:
     sample = Differences.of(differences)
     size = sample.num_users
     users = float(sample.per_user.var(ddof=1)) / size
-    spread, single = users**2 / (size - 1), users * size
-    seeds, seed_spread = 0.0, 0.0
+    seeds, spread, single = 0.0, 0.0, users * size
     alone = any(len(part) == 1 for part in sample.parts)
     for part in (part for part in sample.parts if len(part) > 1):
         runs = len(part)
         between, noise = _mean_squares(part)
-        weight = 1 + runs * alone  # one run more with the variance that these show
         found = max(0.0, between - noise)
-        seeds += weight * found
-        seed_spread += (weight * found) ** 2 / (runs - 1)
-        spread += weight**2 * (between**2 / (runs - 1) + noise**2 / ((runs - 1) * (size - 1)))
+        added = found * (1 + runs * alone)  # one run more with the variance that these show
+        seeds += added
+        spread += added**2 / (runs - 1)
         single += found * runs * (1 + alone) + noise * size * (runs - 1)
-    total = users + seeds
-    smallest = min([size - 1, *(len(part) - 1 for part in sample.parts if len(part) > 1)])
-    freedom = max(total**2 / spread if spread > 0 else 0.0, float(smallest))
-    return Components(users, seeds, freedom, seeds**2 / seed_spread if seed_spread > 0 else np.inf, single)
+    return Components(users, seeds, size - 1, seeds**2 / spread if spread > 0 else np.inf, single)
+
+
+@cache
+def _nodes() -> tuple[FloatArray, FloatArray]:
+    """Returns probabilities and weights to integrate over a quantile function by."""
+    from scipy import special
+
+    nodes, weights = special.roots_legendre(200)
+    return (nodes + 1) / 2, weights / 2
 
 
 def _mean_squares(part: FloatArray) -> tuple[float, float]:

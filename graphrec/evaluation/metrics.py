@@ -255,6 +255,18 @@ class MetricAt:
         found = (cls(name, k) for name in names for k in ((None,) if name in WITHOUT_CUTOFF else ks))
         return list(dict.fromkeys(found))
 
+    @classmethod
+    def label_of(cls, text: str) -> str:
+        """Returns how a metric is called in tables; a name that is none of an accuracy metric stays as it is.
+
+        >>> MetricAt.label_of("recall@20"), MetricAt.label_of("ILD-image@20")
+        ('Recall@20', 'ILD-image@20')
+        """
+        try:
+            return cls.parse(text).label
+        except ValueError:
+            return text
+
     @property
     def label(self) -> str:
         """The name shown in tables, such as ``Recall@20``."""

@@ -69,10 +69,10 @@ def bootstrap_intervals(
     The pigeonhole bootstrap (Owen 2007, https://doi.org/10.1214/07-AOAS122) draws users and, independently, seeds
     with replacement and weighs a cell by the product of its counts. It counts the noise of a cell three times, and
     percentiles of three or five seeds are far too narrow. So it gives the shape and the variance components give the
-    width: the deviations of the resampled means are stretched until their standard deviation is the standard error,
-    times ``t / z`` for its degrees of freedom (in the spirit of the expanded percentile interval, Hesterberg 2015,
-    https://doi.org/10.1080/00031305.2015.1089789). Of one run it is the percentile interval (Efron 1979), wider by
-    that factor, which is 1 for many users.
+    width: the deviations of the resampled means are stretched until their standard deviation, times the normal
+    quantile, is the quantile of ``components`` (in the spirit of the expanded percentile interval, Hesterberg 2015,
+    https://doi.org/10.1080/00031305.2015.1089789). Of one run and many users it is the percentile interval (Efron
+    1979).
 
     Args:
         samples: Differences; the draws of users are shared by those with the same number of users.
@@ -126,7 +126,7 @@ def _interval(sample: Differences, means: FloatArray, confidence: float) -> tupl
     centre, found = sample.mean, components(sample)
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     spread = float(means.std(ddof=1)) * float(stats.norm.ppf(tails[1]))
-    width = found.error * float(stats.t.ppf(tails[1], found.freedom))
+    width = found.quantile(tails[1])
     low, high = centre + (np.quantile(means, tails) - means.mean()) * (width / spread if spread > 0 else 0.0)
     return float(low), float(high)
 

@@ -17,6 +17,7 @@ from graphrec.evaluation.significance import LEVEL, Comparison, Scores
 from graphrec.report.formats import difference, number, p_text
 from graphrec.report.heat_map import heat_map
 from graphrec.report.latex import escape
+from graphrec.report.marking import MARKS, RUN_MARKS, mark_of
 from graphrec.report.paired import PARTS, comparable, compare_with, grouped, scores_of
 from graphrec.runs import RunFolder, write_text
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AblationRow", "AblationTable", "ablation_table", "heat_map"]
 
-HIGHER, LOWER, NONE = "▲", "▼", ""
 HEADER = ("setting", "mean", "difference [95 %]", "p", "")
 
 
@@ -51,11 +51,13 @@ class AblationRow:
 
     @property
     def mark(self) -> str:
-        """``▲`` or ``▼`` for a difference that is significant and whose interval holds no zero; else nothing."""
-        found = self.comparison
-        if found is None or not self.p_value < LEVEL or found.low <= 0 <= found.high:
-            return NONE
-        return HIGHER if found.difference > 0 else LOWER
+        """The mark of the difference, see ``mark_of``; nothing where it is not significant."""
+        return mark_of(self.comparison, self.p_value)
+
+    @property
+    def is_bold(self) -> bool:
+        """Whether the difference is significant over users and seeds, so that it is one of the settings."""
+        return self.mark in MARKS
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class AblationTable:
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """Returns the table as Markdown; only differences that are significant are bold."""
+        """Returns the table as Markdown; only differences that are significant over users and seeds are bold."""
         lines = [f"| {' | '.join(self._header())} |", "|---" + "|---:" * (len(HEADER) - 2) + "|---|"]
         lines += [f"| {' | '.join(_cells(row, '**', '**'))} |" for row in self.rows]
         return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {note}" for note in self.footnotes)]) + "\n"
@@ -110,7 +112,7 @@ class AblationTable:
         for place, name in enumerate(self._header()):
             table.add_column(name, justify="right" if 0 < place < len(HEADER) - 1 else "left", no_wrap=place > 0)
         for row in self.rows:
-            table.add_row(*map(Text, _cells(row)), style="bold" if row.mark else None)
+            table.add_row(*map(Text, _cells(row)), style="bold" if row.is_bold else None)
         return table
 
     def write(self, folder: Path, name: str = "ablation") -> tuple[Path, ...]:
@@ -175,10 +177,10 @@ def _footnotes(rows: tuple[AblationRow, ...], part: str, num_users: int) -> list
         return notes
     notes.append(
         f"p: paired t-test over users and seeds, corrected by Holm for {len(found)}; interval: both resampled; "
-        f"{HIGHER} higher and {LOWER} lower than the first row at {LEVEL:.0%}, anything else is no finding"
+        f"{' '.join(MARKS)} higher, lower than the first row at {LEVEL:.0%}, anything else is no finding"
     )
     if not all(one.covers_training for one in found):
-        notes.append("one run per row: the variance of training is not in the test; run several seeds")
+        notes.append(f"{' '.join(RUN_MARKS)}: of single training runs, which may be luck; run several seeds to know")
     low, high = (f"{pick(one.detectable for one in found):.4f}" for pick in (min, max))
     span = low if low == high else f"{low} to {high}"
     return [*notes, f"no mark does not mean no effect: below {span} one in five would be missed, or more"]
@@ -195,5 +197,5 @@ def _values(row: AblationRow, metric: str, part: str) -> dict[str, Any]:
 
 def _cells(row: AblationRow, start: str = "", end: str = "") -> tuple[str, ...]:
     text = difference(row.comparison)
-    shown = f"{start}{text}{end}" if row.mark else text
+    shown = f"{start}{text}{end}" if row.is_bold else text
     return row.label, number(row.mean, row.deviation), shown, p_text(row.p_value), row.mark

@@ -111,11 +111,12 @@ def answer(row: Row, reference: str) -> str:
         text = f"no significant difference between {row.label} and {reference}: {numbers}"
         return f"{text}; the test could have seen {found.detectable:.4f}{_limits(found)}"
     better = "better" if found.difference > 0 else "worse"
-    return f"{row.label} is {better} than {reference}: {numbers}, effect {found.effect:+.3f}{_limits(found)}"
+    where = "" if found.covers_training else "in these runs "
+    return f"{where}{row.label} is {better} than {reference}: {numbers}, effect {found.effect:+.3f}{_limits(found)}"
 
 
 def _limits(found: Comparison) -> str:
-    return "" if found.covers_training else "; one seed, so this says it of these runs and not of their models"
+    return "" if found.covers_training else "; over users alone: another training run, with another seed, may differ"
 
 
 def _cells(row: Row, base: Row, metric: str) -> list[str]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from graphrec.evaluation.corrections import CORRECTION_NAMES
 from graphrec.evaluation.significance import LEVEL
 from graphrec.report.groups import other_features
-from graphrec.report.marking import is_closed_form
+from graphrec.report.marking import MARKS, RUN_MARKS, is_closed_form
 
 if TYPE_CHECKING:
     from graphrec.report.table import Report, Row
 
-FEW = 3  # seeds from which the variance of training is tolerably known
 UNTUNED = "none"
 
 
@@ -34,37 +33,51 @@ def footnotes_of(table: Report, more: Sequence[str] = ()) -> tuple[str, ...]:
 
 def _sample(table: Report, models: Sequence[Row]) -> str:
     users = table.rows[0].runs[0].metrics()["test_users"]
-    seeds = max((len(row.runs) for row in models), default=1)
-    spread = "; mean ± standard deviation over seeds" if seeds > 1 else ""
-    return f"{users} test users, {seeds} seed{'s' if seeds > 1 else ''}{spread}"
+    counts = sorted({len(row.runs) for row in models if not _is_solved(row)}) or [1]
+    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    spread = "; mean ± standard deviation over seeds" if counts[-1] > 1 else ""
+    return f"{users} test users, {seeds} seed{'' if counts == [1] else 's'}{spread}"
 
 
 def _seeds(models: Sequence[Row]) -> list[str]:
-    closed = [row.label for row in models if len(row.runs) == 1 and is_closed_form(row.runs[0])]
-    trained = [row for row in models if row.label not in closed]
-    few = {count: [row.label for row in trained if len(row.runs) == count] for count in range(1, FEW)}
+    closed = [row.label for row in models if _is_solved(row)]
+    trained = [row for row in models if not _is_solved(row)]
+    one, two = ([row.label for row in trained if len(row.runs) == count] for count in (1, 2))
     notes = [f"solved, not trained, one run without a seed: {', '.join(closed)}"] if closed and trained else []
-    if few[1]:
-        notes.append(f"one seed, so how much training varies is not known: {', '.join(few[1])}")
-    if few[2]:
-        notes.append(f"two seeds, from which the variance of training is hardly known: {', '.join(few[2])}")
+    if one:
+        luck = "; a difference from it may be the luck of that run" if len(models) > 1 else ""
+        notes.append(f"one training run, so how much training varies is not known: {', '.join(one)}{luck}")
+    if two:
+        notes.append(f"two seeds, from which the variance of training is hardly known: {', '.join(two)}")
     return notes
+
+
+def _is_solved(row: Row) -> bool:
+    return len(row.runs) == 1 and is_closed_form(row.runs[0])
 
 
 def bold_rule(table: Report) -> str:
     """Returns what bold means."""
     won = any(found.winner for found in table.contests.values())
-    return f"bold: better than every other model{'' if won else '; no model is'}"
+    single = any(found.single for found in table.contests.values())
+    none = "; no model is, which single training runs could not show" if single else "; no model is"
+    return f"bold: better than every other model{'' if won else none}"
 
 
 def _marks(table: Report, models: Sequence[Row]) -> list[str]:
     if len(models) < 2:
         return []
     rule = f"paired t-test over users and seeds, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
-    notes = [f"marked: {rule}, each column on its own", bold_rule(table)]
+    notes = [f"significant: {rule} for the models of a column", bold_rule(table)]
     if table.reference is not None:
-        notes.append(f"▲ better, ▼ worse than {table.reference}; difference with its 95 % interval, p corrected")
+        hollow = f"; {' '.join(RUN_MARKS)} of single training runs" if _has_hollow(table) else ""
+        marks = f"{MARKS[0]} better, {MARKS[1]} worse than {table.reference}{hollow}"
+        notes.append(f"{marks}; difference with its 95 % interval, p corrected")
     return notes
+
+
+def _has_hollow(table: Report) -> bool:
+    return any(not found.covers_training for row in table.rows for found in row.comparisons.values())
 
 
 def _power(table: Report) -> list[str]:
@@ -78,7 +91,7 @@ def _power(table: Report) -> list[str]:
 
 def _untested(table: Report, models: Iterable[Row]) -> list[str]:
     missing = [row.label for row in models if table.tested not in row.intervals]
-    return [f"not tested, no values per user: {', '.join(missing)}; no bold"] if missing else []
+    return [f"not tested, no values of two users or more: {', '.join(missing)}; no bold"] if missing else []
 
 
 def _tuning(models: Iterable[Row]) -> list[str]:

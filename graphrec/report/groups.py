@@ -41,7 +41,7 @@ def group_runs(runs: Sequence[RunFolder], labels: Sequence[str] | None = None) -
             )
         groups.setdefault(metrics["label"] if labels is None else labels[place], []).append(run)
     for label, found in groups.items():
-        _check_seeds(label, found)
+        check_seeds(label, found)
         _check_settings(label, found)
     return groups
 
@@ -57,7 +57,7 @@ def columns_of(groups: Groups, metrics: Sequence[str] | None = None) -> tuple[st
     if metrics is None:
         shown = [name for name in known if is_accuracy(name) and MetricAt.parse(name).name in SHOWN]
         return tuple(shown or known)
-    columns = tuple(MetricAt.parse(name).label if is_accuracy(name) else name for name in metrics)
+    columns = tuple(map(MetricAt.label_of, metrics))
     for name in columns:
         if name not in known:
             raise ConfigError(unknown_name(name, known, kind="metric"))
@@ -92,7 +92,12 @@ def _split(run: RunFolder) -> tuple[str, ...]:
     return tuple(part.fingerprint() for part in (data.split.train, data.split.valid, data.test))
 
 
-def _check_seeds(label: str, runs: list[RunFolder]) -> None:
+def check_seeds(label: str, runs: Sequence[RunFolder]) -> None:
+    """Checks that there is one run per seed.
+
+    Raises:
+        ValueError: If two have the same.
+    """
     first: dict[Any, RunFolder] = {}
     for run in runs:
         seed = run.metrics()["seed"]

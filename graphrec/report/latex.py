@@ -32,6 +32,8 @@ SPECIAL = {
     "×": r"$\times$",
     "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$",
+    "△": r"$\vartriangle$",
+    "▽": r"$\triangledown$",
 }
 
 

@@ -14,6 +14,7 @@ from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare_
 from graphrec.runs import RunFolder
 
 ByMetric = Mapping[str, Scores]
+MARKS, RUN_MARKS = ("▲", "▼"), ("△", "▽")  # better and worse: of models, and of single training runs only
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,23 @@ class Contest:
     """Whether the model with the highest mean of a column is better than every other.
 
     All p-values must be below the level after correction. Choosing the best by looking costs nothing more: to be
-    called best wrongly, a model has to beat its equal too, which happens as rarely as the level says.
+    called best wrongly, a model has to beat its equal too, which happens as rarely as the level says. Nobody wins
+    against a single training run, or by one: a lucky training is no better model.
 
     Args:
         best: The label with the highest mean.
         p_values: The corrected p-value of its comparison with every other model, by label.
+        single: The models of which there is one training run only.
     """
 
     best: str
     p_values: Mapping[str, float]
+    single: tuple[str, ...] = ()
 
     @property
     def winner(self) -> str | None:
         """The best model if it is significantly better than every other, else None."""
-        return self.best if self.p_values and not self.equal else None
+        return self.best if self.p_values and not self.equal and not self.single else None
 
     @property
     def equal(self) -> tuple[str, ...]:
@@ -42,16 +46,42 @@ class Contest:
         return tuple(label for label, p in self.p_values.items() if not p < LEVEL)
 
 
-def read_scores(runs: Sequence[RunFolder], metrics: Sequence[str]) -> dict[str, Scores]:
-    """Returns the values of every user in the runs of one model, by metric; nothing for what was not kept per user.
+def mark_of(found: Comparison | None, p_value: float) -> str:
+    """Returns the mark of a difference, or nothing where it is not significant or its interval holds a zero.
+
+    Args:
+        found: The comparison, if there is one.
+        p_value: Its corrected p-value.
+
+    Returns:
+        ``▲`` or ``▼`` for a model that is better or worse, ``△`` or ``▽`` where that is said of single training runs.
+    """
+    if found is None or not p_value < LEVEL or found.low <= 0 <= found.high:
+        return ""
+    better, worse = MARKS if found.covers_training else RUN_MARKS
+    return better if found.difference > 0 else worse
+
+
+def read_scores(runs: Sequence[RunFolder], metrics: Sequence[str], part: str = "test") -> dict[str, Scores]:
+    """Returns the values of every user in the runs of one model, by metric.
+
+    A model that is solved has no seeds, unless it has several runs. What was not kept per user is missing, and
+    everything where there are fewer than two users: nothing can be tested then.
+
+    Args:
+        runs: The runs of one model, one per seed.
+        metrics: Their names.
+        part: ``"valid"`` or ``"test"``.
 
     Raises:
         ValueError: If the runs differ in their users.
         RunFolderError: If a file is damaged.
     """
-    if not all(run.has_users("test") for run in runs):
+    if not all(run.has_users(part) for run in runs):
         return {}
-    frames = [run.users("test") for run in runs]
+    frames = [run.users(part) for run in runs]
+    if len(frames[0]) < 2:
+        return {}
     found = [run.metrics() for run in runs]
     trained = len(runs) > 1 or not is_closed_form(runs[0])
     seeds = tuple(int(one["seed"]) for one in found) if trained and found[0]["seed"] is not None else ()
@@ -119,17 +149,15 @@ def contest(
     others = [label for label in means if label != best]
     tested = [Differences.between(one, scores[label][metric].aligned(one.users, metric)) for label in others]
     p_values = corrected([paired_t(sample) if sample.mean > 0 else 1.0 for sample in tested], correction)
-    return Contest(best, dict(zip(others, map(float, p_values), strict=True)))
+    single = tuple(label for label in means if len(scores[label][metric].seeds) == 1)
+    return Contest(best, dict(zip(others, map(float, p_values), strict=True)), single)
 
 
 def interval(scores: Scores, confidence: float = 0.95) -> tuple[float, float]:
     """Returns the t interval of a mean over users and seeds; both ends NaN where there are less than two users."""
-    from scipy import stats
-
     known = np.isfinite(scores.values).all(axis=0)
     if known.sum() < 2:
         return math.nan, math.nan
     sample = Differences((scores.values[:, known],))
-    found = components(sample)
-    half = float(stats.t.ppf((1 + confidence) / 2, found.freedom)) * found.error
+    half = components(sample).quantile((1 + confidence) / 2)
     return sample.mean - half, sample.mean + half

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.metrics import MetricAt
-from graphrec.evaluation.significance import Comparison, Scores, compare_scores, corrected
-from graphrec.report.marking import is_closed_form
+from graphrec.evaluation.significance import Comparison, Scores
+from graphrec.report.groups import check_seeds
+from graphrec.report.marking import against, read_scores
 from graphrec.runs import ORACLE, RunFolder
 
 PARTS: Mapping[str, str] = {"valid": "validation", "test": "test set"}
@@ -26,16 +27,16 @@ def compare_with(
     Returns:
         A comparison and its p-value, corrected by Holm, by label; and a note on every label that has other users.
     """
-    pairs, notes = {}, []
+    pairs: dict[str, dict[str, Scores]] = {}
+    notes = []
     for label, own in scores.items():
         if label != reference:
             try:
-                pairs[label] = own, scores[reference].aligned(own.users, metric)
+                pairs[label] = {metric: own.aligned(scores[reference].users, metric)}
             except ValueError as error:
                 notes.append(f"{label} is not compared: {error}")
-    found = compare_scores(list(pairs.values()), [metric] * len(pairs)) if pairs else []
-    p_values = corrected([one.p_value for one in found]).tolist()
-    return dict(zip(pairs, zip(found, p_values, strict=True), strict=True)), notes
+    found = against({metric: scores[reference]}, pairs, correction="holm")
+    return {label: compared[metric] for label, compared in found.items()}, notes
 
 
 def comparable(runs: Sequence[RunFolder], metric: str | None, part: str) -> str:
@@ -94,11 +95,10 @@ def scores_of(runs: Sequence[RunFolder], part: str, metric: str) -> Scores:
     """Returns the metric of every user and run of a label; a model without training has no seeds.
 
     Raises:
-        ValueError: If two runs have the same seed, or other users.
+        ValueError: If two runs have the same seed or other users, or there are fewer than two users.
     """
-    found = {run.metrics()["seed"]: run.users(part)[metric] for run in runs}
-    if len(found) < len(runs):
-        raise ValueError(
-            f"expected one run per seed, got {len(runs)} runs with seeds {list(found)} like {runs[0].path}"
-        )
-    return Scores.of(next(iter(found.values())) if is_closed_form(runs[0]) else found, metric)
+    check_seeds(runs[0].metrics()["label"], runs)
+    found = read_scores(runs, [metric], part)
+    if metric not in found:
+        raise ValueError(f"expected {metric} of two users or more on the {PARTS[part]}, got none in {runs[0].path}")
+    return found[metric]

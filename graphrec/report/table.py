@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from graphrec.config import ConfigError, unknown_name
-from graphrec.evaluation.significance import LEVEL, Comparison
+from graphrec.evaluation.significance import Comparison
 from graphrec.report import formats
 from graphrec.report.footnotes import footnotes_of
 from graphrec.report.groups import columns_of, group_runs
 from graphrec.report.latex import to_latex
-from graphrec.report.marking import ByMetric, Contest, against, contest, interval, is_accuracy, read_scores
+from graphrec.report.marking import ByMetric, Contest, against, contest, interval, is_accuracy, mark_of, read_scores
 from graphrec.runs import ORACLE, RunFolder, write_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MAIN = "Recall@20"
 CEILING = "known ceiling"
-BETTER, WORSE = "▲", "▼"
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,8 @@ class Row:
         return CEILING if self.is_ceiling else f"{self.label} (refit)" if self.is_refit else self.label
 
     def mark(self, metric: str) -> str:
-        """Returns ``▲`` or ``▼`` where the model is significantly better or worse than the reference, else nothing."""
-        if not self.p_values.get(metric, math.nan) < LEVEL or not is_accuracy(metric):
-            return ""
-        return BETTER if self.comparisons[metric].difference > 0 else WORSE
+        """Returns the mark of the difference from the reference, see ``mark_of``; nothing where none is significant."""
+        return mark_of(self.comparisons.get(metric), self.p_values.get(metric, math.nan)) if is_accuracy(metric) else ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,8 @@ def report(
 
     Every row is the mean over the seeds of a label. All tests are t-tests over users and seeds, both being samples
     (``graphrec.evaluation.significance``), and corrected within a column. A model is marked where it differs from the
-    reference, and bold where it is better than every other model; if none is, nothing in that column is bold.
+    reference, and bold where it is better than every other model; if none is, nothing in that column is bold. Of a
+    single training run nothing is claimed: its marks are hollow, and no column with it has a bold number.
 
     Args:
         runs: Run folders whose test set was scored; runs with the same label are seeds of one model.

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from graphrec.evaluation.differences import Differences, Scores, components
+from graphrec.evaluation.differences import Components, Differences, Scores, components
 
 
 def series(values, ids=None) -> pd.Series:
@@ -37,29 +37,44 @@ def test_components_are_those_of_the_mean_squares(matrix):
     found = components(matrix)
     variance = (users + seeds - left) / 48
     assert found.error**2 == pytest.approx(variance)
-    assert found.freedom == pytest.approx(48**2 * variance**2 / (users**2 / 11 + seeds**2 / 3 + left**2 / 33))
+    assert found.seeds == pytest.approx((seeds - left) / 48)
     assert found.single == pytest.approx((users - left) / 4 + (seeds - left) / 12 + left)
-    assert found.seed_freedom == pytest.approx(3)
+    assert (found.user_freedom, found.seed_freedom) == pytest.approx((11, 3))
 
 
-def test_a_negative_part_of_the_seeds_is_cut_but_still_costs_freedom(matrix):
+def test_a_negative_part_of_the_seeds_is_cut(matrix):
     equal = matrix - matrix.mean(axis=1, keepdims=True)
     found = components(equal)
     assert found.seeds == 0
     assert found.error == pytest.approx(stats.sem(equal.mean(axis=0)))
-    assert found.freedom < 11
 
 
-def test_freedom_is_never_below_that_of_the_seeds():
+def test_chance_is_the_sum_of_two_t_distributions():
+    found = Components(users=1.0, seeds=0.5, user_freedom=9, seed_freedom=2, single=1.0)
     rng = np.random.default_rng(0)
-    freedom = [components(rng.normal(0, 1, (3, 10))).freedom for _ in range(50)]
-    assert min(freedom) == 2
-    assert max(freedom) > 2
+    drawn = np.abs(rng.standard_t(9, 1_000_000) + np.sqrt(0.5) * rng.standard_t(2, 1_000_000))
+    for distance in (0.1, 1.0, 3.0, 10.0):
+        assert found.tail(distance) == pytest.approx((drawn >= distance).mean(), abs=0.002)
+    assert found.quantile(0.975) == pytest.approx(np.quantile(drawn, 0.95), rel=0.01)
+    assert found.quantile(0.5) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_quantile_is_that_of_the_tables_of_behrens_and_fisher():
+    """Six degrees of freedom in both and equal variances: 2.435 (Fisher and Yates, Statistical Tables, VI)."""
+    found = Components(users=0.5, seeds=0.5, user_freedom=6, seed_freedom=6, single=1.0)
+    assert found.quantile(0.975) == pytest.approx(2.435, abs=0.0015)
+
+
+@pytest.mark.parametrize(("users", "seeds", "freedom"), [(4.0, 0.0, 9), (0.0, 4.0, 2), (1e-9, 4.0, 2), (4.0, 1e-9, 9)])
+def test_one_variance_alone_gives_students_t(users, seeds, freedom):
+    found = Components(users, seeds, user_freedom=9, seed_freedom=2, single=1.0)
+    assert found.tail(3.0) == pytest.approx(2 * stats.t.sf(1.5, freedom), rel=1e-4)
+    assert found.quantile(0.9) == pytest.approx(2 * stats.t.ppf(0.9, freedom), rel=1e-4)
 
 
 def test_one_seed_leaves_the_variance_over_users(matrix):
     found = components(matrix[0])
-    assert (found.error, found.freedom) == pytest.approx((stats.sem(matrix[0]), 11))
+    assert (found.error, found.user_freedom) == pytest.approx((stats.sem(matrix[0]), 11))
     assert found.single == pytest.approx(matrix[0].var(ddof=1))
     assert found.seeds == 0
 
@@ -83,13 +98,13 @@ def test_a_single_trained_run_is_taken_to_vary_as_the_runs_beside_it(matrix):
 def test_components_do_not_depend_on_the_unit(matrix):
     small, large = components(matrix), components(matrix * 1000)
     assert large.error == pytest.approx(small.error * 1000)
-    assert large.freedom == pytest.approx(small.freedom)
+    assert large.tail(1000) == pytest.approx(small.tail(1))
 
 
 def test_nothing_varies_where_all_is_equal():
     found = components(np.full((3, 4), 0.25))
     assert (found.error, found.single) == (0, 0)
-    assert np.isfinite(found.freedom)
+    assert (found.tail(0.1), found.quantile(0.975)) == (0, 0)
 
 
 def test_runs_are_paired_by_seed_whatever_their_order():
@@ -104,7 +119,7 @@ def test_runs_are_paired_by_seed_whatever_their_order():
 def test_a_model_without_training_meets_every_run():
     rng = np.random.default_rng(8)
     runs, closed = rng.random((3, 5)), rng.random(5)
-    one, other = Scores.of([series(run) for run in runs], "x"), Scores.of(series(closed), "x")
+    one, other = Scores.of([series(run) for run in runs], "x"), Scores.solved(series(closed), "x")
     np.testing.assert_array_equal(Differences.between(one, other).parts[0], runs - closed)
     np.testing.assert_array_equal(Differences.between(other, one).parts[0], closed - runs)
     assert (one.seeds, other.seeds) == ((0, 1, 2), ())

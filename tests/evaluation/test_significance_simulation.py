@@ -2,7 +2,7 @@
 
 The differences are drawn with a variance between users, one between seeds and noise, and a mean of 0. The standard
 error of a rate of 5 % over 400 draws is 1.1 %. A variance between seeds of eight times that of the users is about the
-worst case: over 12,000 draws the t-test then errs in 8 % with three seeds and in 6 % with five.
+worst case: over 3,000 draws the t-test then errs in 4 % with three seeds and with five, and in 6 % with two.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from graphrec.evaluation.significance import bootstrap_interval, paired_t, sign_
 USERS, DRAWS, ROUNDS = 60, 400, 400
 LEVEL = 0.05
 HIGHEST, LOWEST = 0.08, 0.01
-WORST = np.array([0.1, 0.12, 0.1, 0.1])  # t, Wilcoxon, randomisation, interval
+WORST = np.array([0.08, 0.12, 0.08, 0.08])  # t, Wilcoxon, randomisation, interval
 
 
 def draw(rng, seeds: int, ratio: float) -> np.ndarray:
@@ -40,10 +40,11 @@ def test_tests_and_intervals_err_as_often_as_they_say(seeds, ratio, highest, use
     assert rates[4] > users_alone, "users alone take lucky training runs for better models"
 
 
-def test_without_variance_between_seeds_the_tests_do_not_err_more_often():
-    rng = np.random.default_rng(0)
-    rate = np.mean([paired_t(draw(rng, 3, 0.0)) < LEVEL for _ in range(DRAWS)])
-    assert LOWEST <= rate <= LEVEL + 0.02
+@pytest.mark.parametrize(("seeds", "ratio"), [(3, 0.0), (2, 0.5), (2, 8.0)])
+def test_few_seeds_and_seeds_that_do_not_vary_are_no_reason_to_err_more_often(seeds, ratio):
+    rng = np.random.default_rng(3)
+    rate = np.mean([paired_t(draw(rng, seeds, ratio)) < LEVEL for _ in range(DRAWS)])
+    assert LOWEST <= rate <= HIGHEST
 
 
 def test_other_seeds_in_the_two_models_err_as_often_as_they_say():

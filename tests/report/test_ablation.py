@@ -15,7 +15,8 @@ from graphrec.data.interactions import Ids
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.evaluation.significance import compare, holm
 from graphrec.report import heat_map as maps
-from graphrec.report.ablation import HIGHER, LOWER, ablation_table, heat_map
+from graphrec.report.ablation import ablation_table, heat_map
+from graphrec.report.marking import MARKS
 from graphrec.runs import RunFolder
 
 NUM_USERS = 60
@@ -69,7 +70,7 @@ def test_differences_are_those_of_the_significance_room(runs):
 
 def test_only_what_is_significant_is_marked_and_bold(runs):
     table = ablation_table(runs)
-    assert [row.mark for row in table.rows] == ["", LOWER, "", HIGHER]
+    assert [row.mark for row in table.rows] == ["", MARKS[1], "", MARKS[0]]
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in table.to_markdown().splitlines() if "|" in line}
     assert "**-0.0499 [" in lines["without text"]
     assert "**+0.0406 [" in lines["more data"]
@@ -81,7 +82,7 @@ def test_a_difference_that_is_large_but_whose_interval_holds_zero_is_not_marked(
     row = ablation_table(runs).rows[1]
     wide = type(row)(**{**vars(row), "comparison": type(row.comparison)(**{**vars(row.comparison), "high": 0.001})})
     unsure = type(row)(**{**vars(row), "p_value": 0.06})
-    assert (row.mark, wide.mark, unsure.mark) == (LOWER, "", "")
+    assert (row.mark, wide.mark, unsure.mark) == (MARKS[1], "", "")
 
 
 def test_the_footnotes_say_which_part_and_what_the_marks_mean(runs, write):
@@ -89,12 +90,14 @@ def test_the_footnotes_say_which_part_and_what_the_marks_mean(runs, write):
     assert "on validation, where choices belong: the test set is not in this table" in notes
     assert "corrected by Holm for 3" in notes
     assert "runs per row: 3" in notes
-    assert "training is not in the test" not in notes
+    assert "single training runs" not in notes
     final = [write(label, 0, shift, parts=("valid", "test")) for label, shift in (("base", 0.0), ("other", 0.1))]
     table = ablation_table(final, part="test", metric="ndcg@20")
     assert table.title == "tiny, test set: NDCG@20 against base"
     assert "a final table, not to choose by" in table.footnotes[0]
-    assert any("the variance of training is not in the test" in note for note in table.footnotes)
+    assert "△ ▽: of single training runs, which may be luck; run several seeds to know" in table.footnotes
+    assert table.rows[1].mark == "△"
+    assert "**" not in table.to_markdown().split("\n", 1)[1]
 
 
 def test_csv_has_everything_in_full_precision(runs):
@@ -113,7 +116,7 @@ def test_latex_is_booktabs_with_its_characters_escaped(write):
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
     row = next(line for line in text.splitlines() if line.startswith(r"a\_b \& \{50\%\}"))
     assert row.count(" & ") == 4
-    assert row.endswith(r"$\blacktriangle$ \\")
+    assert row.endswith(r"$\vartriangle$ \\")
     assert all(ord(character) < 128 for line in text.splitlines() if not line.startswith("%") for character in line)
 
 
@@ -150,7 +153,7 @@ def test_a_closed_form_meets_every_run_of_the_reference(runs, write):
 
 
 def test_bad_input(runs, write):
-    with pytest.raises(ValueError, match=r"expected one run per seed, got 2 runs with seeds \[1\]"):
+    with pytest.raises(ValueError, match=r"expected one run of 'base' per seed, got seed 1 in "):
         ablation_table([*runs[3:5], runs[4]][1:])
     with pytest.raises(ValueError, match="expected at least one finished run"):
         ablation_table([])

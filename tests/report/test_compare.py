@@ -66,9 +66,11 @@ def test_several_models_are_compared_with_the_first_and_corrected(models):
 
 def test_single_runs_say_that_training_is_not_covered(models, write):
     (answer,) = compare_runs([models["base"][0], models["good"][0]]).answers
-    assert answer.endswith("; one seed, so this says it of these runs and not of their models")
+    assert answer.startswith("in these runs good is better than base: ")
+    assert answer.endswith("; over users alone: another training run, with another seed, may differ")
     closed = [write("ease", closed_form=True), write("knn", shift=0.2, closed_form=True)]
-    assert "one seed" not in compare_runs(closed).answers[0]
+    assert compare_runs(closed).answers[0].startswith("knn is better than ease: ")
+    assert "alone" not in compare_runs(closed).answers[0]
 
 
 def test_the_terminal_shows_the_answer_first_and_every_metric(models):
@@ -84,7 +86,7 @@ def test_the_terminal_shows_the_answer_first_and_every_metric(models):
 
 def test_runs_with_one_label_can_be_named_apart(write):
     runs = [write("base", name="a"), write("base", 0, 0.2, name="b")]
-    assert compare_runs(runs, labels=["old", "new"]).answers[0].startswith("new is better than old: ")
+    assert compare_runs(runs, labels=["old", "new"]).answers[0].startswith("in these runs new is better than old: ")
 
 
 def test_a_model_without_values_per_user_is_not_compared(models, write):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from graphrec.config import ConfigError
 from graphrec.data.files import write_json
 from graphrec.evaluation.differences import components
+from graphrec.evaluation.ranking import Evaluation
 from graphrec.evaluation.significance import benjamini_hochberg, compare, holm, paired_t
 from graphrec.report import report
 from graphrec.runs import RunFolderError
@@ -38,7 +38,7 @@ def test_means_and_deviations(runs, scores):
 def test_means_have_intervals_over_users_and_seeds(runs, scores):
     matrix = values(scores, "good", 0.2, metric="NDCG@20")
     found = components(matrix)
-    half = stats.t.ppf(0.975, found.freedom) * found.error
+    half = found.quantile(0.975)
     expected = (matrix.mean() - half, matrix.mean() + half)
     assert row_of(report(runs), "good").intervals["NDCG@20"] == pytest.approx(expected)
 
@@ -145,8 +145,35 @@ def test_a_run_without_values_per_user_is_shown_and_not_tested(runs, write):
     assert row.comparison is None
     assert np.isnan(row.p_value)
     assert not any(table.is_bold(row, metric) for row in table.rows for metric in table.metrics)
-    assert "not tested, no values per user: old; no bold" in table.footnotes
+    assert "not tested, no values of two users or more: old; no bold" in table.footnotes
     assert row_of(table, "good").mark("Recall@20") == "▲"
+
+
+def test_single_training_runs_get_hollow_marks_and_no_bold(write):
+    runs = [write("base"), write("good", shift=0.2), write("bad", shift=-0.1)]
+    table = report(runs, reference="base")
+    assert [row_of(table, label).mark("Recall@20") for label in ("good", "bad")] == ["△", "▽"]
+    assert not any(table.is_bold(row, metric) for row in table.rows for metric in table.metrics)
+    assert table.contests["Recall@20"].equal == ()
+    assert table.contests["Recall@20"].single == ("base", "good", "bad")
+    assert r"$\vartriangle$" in table.to_latex()
+
+
+def test_one_single_training_run_among_several_seeds_takes_the_bold_away(write):
+    runs = [write(label, seed, shift) for label, shift in (("base", 0.0), ("good", 0.3)) for seed in (0, 1, 2)]
+    table, more = report(runs), report([*runs, write("lone")])
+    assert table.is_bold(row_of(table, "good"), "Recall@20")
+    assert not more.is_bold(row_of(more, "good"), "Recall@20")
+
+
+def test_a_single_test_user_is_shown_and_not_tested(write, scores):
+    def one(label):
+        found = scores(0, 0.0, label)
+        return Evaluation(found.frame.iloc[:1], found.users)
+
+    table = report([write("base", values=one("base")), write("good", values=one("good"))], reference="base")
+    assert [row.comparison for row in table.rows] == [None, None]
+    assert "not tested, no values of two users or more: base, good; no bold" in table.footnotes
 
 
 def test_seeds_that_differ_between_models_are_two_samples(write):
@@ -162,12 +189,13 @@ def test_footnotes_say_what_a_reader_must_know(runs, write):
     notes = report([*runs, single, *(write("double", seed) for seed in (0, 1))], reference="base").footnotes
     text = "\n".join(notes)
     for note in (
-        "50 test users, 3 seeds; mean ± standard deviation over seeds",
+        "50 test users, 1 to 3 seeds; mean ± standard deviation over seeds",
         "solved, not trained, one run without a seed: ease",
-        "one seed, so how much training varies is not known: single",
+        "one training run, so how much training varies is not known: single; a difference from it may be the luck",
         "two seeds, from which the variance of training is hardly known: double",
-        "marked: paired t-test over users and seeds, p < 0.05 after Holm, each column on its own",
-        "▲ better, ▼ worse than base",
+        "significant: paired t-test over users and seeds, p < 0.05 after Holm for the models of a column",
+        "bold: better than every other model; no model is, which single training runs could not show",
+        "▲ better, ▼ worse than base; △ ▽ of single training runs; difference",
         "smallest difference in Recall@20 from base that one test at 5 % finds in 4 of 5 cases: 0.0",
         "refit: trained once more",
         "known ceiling: the true preference",

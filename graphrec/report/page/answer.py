@@ -45,7 +45,7 @@ def answer(study: Study) -> Answer:
         most = Markup("<strong>{}</strong> has the highest {}, {:.4f}, but the models could not be tested.")
         return Answer(most.format(best, metric, means[best]), "A test needs the values of every user in every run.")
     other = _nearest(found, means)
-    say = _wins if found.winner else _cannot_tell
+    say = _wins if found.winner else _cannot_tell if found.equal else _in_these_runs
     return Answer(say(metric, means, found, other), _detail(study, metric, found, other))
 
 
@@ -71,6 +71,21 @@ def _cannot_tell(metric: str, means: dict[str, float], found: Contest, other: st
     )
 
 
+def _in_these_runs(metric: str, means: dict[str, float], found: Contest, other: str) -> Markup:
+    return Markup(
+        "In these runs <strong>{}</strong> has the highest {}, {:.4f}, {} that of {} ({:.4f}), which is significant "
+        "over users. Of {} there is one training run only, so no model is shown to be better."
+    ).format(
+        found.best,
+        metric,
+        means[found.best],
+        _above(means, found.best, other),
+        other,
+        means[other],
+        _listed(found.single),
+    )
+
+
 def _above(means: dict[str, float], best: str, other: str) -> str:
     if not means[other]:
         return "above"
@@ -78,8 +93,12 @@ def _above(means: dict[str, float], best: str, other: str) -> str:
 
 
 def _named(labels: Sequence[str]) -> str:
+    return "it" if len(labels) == 1 else _listed(labels)
+
+
+def _listed(labels: Sequence[str]) -> str:
     if len(labels) == 1:
-        return "it"
+        return labels[0]
     if len(labels) <= NAMED:
         return f"{', '.join(labels[:-1])} and {labels[-1]}"
     return f"{labels[0]} and {len(labels) - 1} other models"
@@ -100,7 +119,7 @@ def _detail(study: Study, metric: str, found: Contest, other: str) -> str:
 
 def _sample(pair: Comparison) -> str:
     if not pair.covers_training:
-        return f"t-test over {pair.num_users:,} users, one seed each, so how much training varies is not in it"
+        return f"t-test over {pair.num_users:,} users; of a single run, so how much training varies is not in it"
     return f"t-test over {pair.num_users:,} users" + (" and the seeds" if max(pair.seeds) else "")
 
 

@@ -8,15 +8,17 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from graphrec.report.formats import Cell, cells, header
+from graphrec.report.marking import MARKS, RUN_MARKS
 from graphrec.report.page.answer import signed
 from graphrec.report.page.section import Section, chart, heading, notes, number, table
 from graphrec.report.page.study import Study
 from graphrec.report.page.theme import axes
-from graphrec.report.table import BETTER, Row
+from graphrec.report.table import Row
 
 ROW = 34  # CSS pixels per model
-WORDS = {BETTER: "significantly better than the reference"}
-WORSE_WORDS = "significantly worse than the reference"
+MEANINGS = ("significantly better than the reference", "significantly worse than the reference")
+WORDS = dict(zip(MARKS, MEANINGS, strict=True))
+WORDS |= {mark: f"in single training runs {meaning}" for mark, meaning in zip(RUN_MARKS, MEANINGS, strict=True)}
 
 
 def main_table(study: Study) -> Section | None:
@@ -47,7 +49,7 @@ def _cells(study: Study, row: Row) -> list[Markup]:
 def _cell(cell: Cell, ends: tuple[float, float] | None) -> Markup:
     text = Markup("<strong>{}</strong>" if cell.is_bold else "{}").format(cell.text)
     if cell.mark:
-        words = WORDS.get(cell.mark, WORSE_WORDS)
+        words = WORDS[cell.mark]
         text += Markup('&thinsp;<span class="mark" role="img" aria-label="{}">{}</span>').format(words, cell.mark)
     return text if ends is None or math.isnan(ends[0]) else text + _ends(number(ends[0]), number(ends[1]))
 

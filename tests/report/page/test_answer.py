@@ -31,8 +31,12 @@ def test_a_difference_by_chance_is_no_win(write):
     assert "is best:" not in found.sentence
 
 
-def test_one_seed_each_is_said_to_leave_training_out(write):
-    found = answer(study_of(write("a", 0.3), write("b", 0.6)))
+def test_one_seed_each_is_no_win_and_said_to_leave_training_out(write):
+    study = study_of(write("a", 0.3), write("b", 0.6))
+    found = answer(study)
+    assert not any(study.table.is_bold(row, "Recall@20") for row in study.table.rows)
+    assert found.sentence.startswith("In these runs <strong>b</strong> has the highest Recall@20")
+    assert "Of a and b there is one training run only, so no model is shown to be better." in found.sentence
     assert "how much training varies is not in it" in found.detail
 
 
