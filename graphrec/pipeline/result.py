@@ -16,8 +16,11 @@ from torch_geometric.data import HeteroData
 import graphrec
 from graphrec.data.dataset import Dataset, concatenate
 from graphrec.data.interactions import Ids, Interactions
+from graphrec.evaluation.beyond import BeyondAccuracy
 from graphrec.evaluation.ranking import Evaluation, Scorer, evaluate, rank
+from graphrec.evaluation.slices import SliceMetrics
 from graphrec.models.base import ClosedForm, Recommender, frozen
+from graphrec.pipeline import measures
 from graphrec.pipeline.config import EvaluationConfig, RunConfig, model_class
 from graphrec.pipeline.prepare import Prepared, check_test
 from graphrec.runs import (
@@ -173,6 +176,27 @@ class Run:
         self._log.append(entry)
         if self.folder is not None and process_rank() == 0:
             self.folder.log_evaluation(entry)
+
+    def beyond_accuracy(self, ks: Sequence[int] | None = None, *, part: measures.Part = "test") -> BeyondAccuracy:
+        """Returns what the lists are like apart from being right, see ``graphrec.pipeline.measures``.
+
+        ``run.beyond_accuracy().mean()`` are the means, ``run.beyond_accuracy().users`` the values of every user.
+        """
+        return measures.beyond_accuracy(self, ks, part)
+
+    def slices(
+        self,
+        metrics: Sequence[str] = ("recall", "ndcg"),
+        ks: Sequence[int] | None = None,
+        *,
+        part: measures.Part = "test",
+        columns: Sequence[str] = (),
+    ) -> SliceMetrics:
+        """Returns the accuracy on slices of items and users, see ``graphrec.pipeline.measures``.
+
+        ``run.slices().mean()`` has a row per slice, ``run.slices().of("cold")`` the values of its users.
+        """
+        return measures.slices(self, metrics, ks, part, columns)
 
     @property
     def metrics(self) -> dict[str, Any]:
