@@ -299,7 +299,7 @@ class Interactions:
             "mean_item_degree": len(self) / active_items if active_items else 0.0,
             "median_user_degree": float(np.median(users)) if len(users) else 0.0,
             "median_item_degree": float(np.median(items)) if len(items) else 0.0,
-            "gini_item_degree": _gini(items),
+            "gini_item_degree": gini(items) if len(self) else 0.0,
         }
 
     def fingerprint(self) -> str:
@@ -318,6 +318,24 @@ class Interactions:
         """Returns whether no user–item pair is repeated."""
         pairs = np.sort(self.pairs())
         return not (pairs[1:] == pairs[:-1]).any()
+
+
+def gini(counts: ArrayLike) -> float:
+    """Returns how unequal counts are: the Gini coefficient of the items' degree, or of their exposure in lists.
+
+    With the counts ``x_1 <= … <= x_n``, ``G = sum_r (2 r - n - 1) x_r / (n sum_r x_r)`` (Fleder & Hosanagar 2009,
+    https://doi.org/10.1287/mnsc.1080.0974). In [0, 1 - 1/n]; 0 where all items count the same, less is better; NaN
+    without any count.
+
+    >>> gini([1, 1, 1, 1]), gini([0, 0, 0, 8])
+    (0.0, 0.75)
+
+    Args:
+        counts: One per item ``(num_items,)``.
+    """
+    ordered = np.sort(np.asarray(counts, dtype=np.float64))
+    size, total = len(ordered), ordered.sum()
+    return float((2 * np.arange(1, size + 1) - size - 1) @ ordered / (size * total)) if total else float("nan")
 
 
 def _moments(values: pd.Series) -> NDArray[Any]:
@@ -354,14 +372,6 @@ def _moved(rows: IntArray, old: Ids, new: Ids) -> IntArray:
 
 def _index(values: Any) -> pd.Index:
     return pd.Index(values, tupleize_cols=False)
-
-
-def _gini(degree: IntArray) -> float:
-    total = degree.sum()
-    if not total:
-        return 0.0
-    ranks = np.arange(1, len(degree) + 1)
-    return float((2 * ranks - len(degree) - 1) @ np.sort(degree) / (len(degree) * total))
 
 
 def _digest(*arrays: NDArray[Any]) -> str:

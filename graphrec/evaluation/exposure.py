@@ -8,6 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from graphrec.data.interactions import gini
+
+__all__ = [
+    "coverage",
+    "entropy",
+    "exposure",
+    "exposure_shares",
+    "fairness_gap",
+    "gap_p_value",
+    "gini",
+    "group_means",
+]
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.integer]
@@ -40,24 +53,6 @@ def coverage(counts: ArrayLike) -> float:
         counts: Exposure of every item ``(num_items,)``.
     """
     return float((np.asarray(counts) > 0).mean())
-
-
-def gini(counts: ArrayLike) -> float:
-    """Returns how unequal the exposure of the items is: the Gini coefficient.
-
-    With the counts ``x_1 <= … <= x_n``, ``G = sum_r (2 r - n - 1) x_r / (n sum_r x_r)`` (Fleder & Hosanagar 2009,
-    https://doi.org/10.1287/mnsc.1080.0974). In [0, 1 - 1/n]; 0 where all items are shown equally often, less is
-    better; NaN without any exposure.
-
-    >>> gini([1, 1, 1, 1]), gini([0, 0, 0, 8])
-    (0.0, 0.75)
-
-    Args:
-        counts: Exposure of every item ``(num_items,)``.
-    """
-    ordered = np.sort(np.asarray(counts, dtype=np.float64))
-    size, total = len(ordered), ordered.sum()
-    return float((2 * np.arange(1, size + 1) - size - 1) @ ordered / (size * total)) if total else float("nan")
 
 
 def entropy(counts: ArrayLike) -> float:

@@ -31,7 +31,7 @@ def group_runs(runs: Sequence[RunFolder], labels: Sequence[str] | None = None) -
         raise ValueError("expected at least one finished run, got none")
     if labels is not None and len(labels) != len(runs):
         raise ValueError(f"expected one label per run, got {len(labels)} for {len(runs)} runs")
-    _check_data(runs)
+    check_data(runs)
     groups: Groups = {}
     for place, run in enumerate(runs):
         metrics = run.metrics()
@@ -73,7 +73,12 @@ def _by_identity(runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
     return {run.data()["identity"]: run for run in reversed(runs)}
 
 
-def _check_data(runs: Sequence[RunFolder]) -> None:
+def check_data(runs: Sequence[RunFolder]) -> None:
+    """Checks that runs are on the same interactions and split; their features may differ.
+
+    Raises:
+        ValueError: If they are not.
+    """
     found = _by_identity(runs)
     if len(found) > 1 and len({_split(run) for run in found.values()}) > 1:
         names = sorted({run.data()["name"] for run in runs})

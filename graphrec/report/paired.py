@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.evaluation.significance import Comparison, Scores
-from graphrec.report.groups import check_seeds
+from graphrec.report.groups import check_data, check_seeds
 from graphrec.report.marking import against, read_scores
 from graphrec.runs import ORACLE, RunFolder
 
@@ -58,10 +58,7 @@ def comparable(runs: Sequence[RunFolder], metric: str | None, part: str) -> str:
     own = [run for run in runs if run.metrics()["kind"] != ORACLE]
     if not own:
         raise ValueError("expected at least one finished run, got none")
-    about = [run.data() for run in own]
-    if len({(data["name"], data["fingerprint"], str(data["statistics"])) for data in about}) > 1:
-        names = sorted({data["name"] for data in about})
-        raise ValueError(f"expected runs on the same data and split, got different ones of {names}")
+    check_data(own)
     return MetricAt.parse(metric or own[0].metrics()["metric"]).label
 
 

@@ -17,7 +17,8 @@ from graphrec.evaluation.significance import compare, holm
 from graphrec.report import heat_map as maps
 from graphrec.report.ablation import ablation_table, heat_map
 from graphrec.report.marking import MARKS
-from graphrec.runs import RunFolder
+from graphrec.runs import RunFolder, save_dataset
+from graphrec.testing import block_data
 
 NUM_USERS = 60
 METRICS = ["Recall@20", "NDCG@20"]
@@ -165,15 +166,15 @@ def test_bad_input(runs, write):
         ablation_table(runs, metric="Recall@10")
     with pytest.raises(ConfigError, match="has no scores on the test set"):
         ablation_table(runs, part="test")
-    other = write("elsewhere", data={"name": "other", "fingerprint": "g"})
-    with pytest.raises(
-        ValueError, match=r"expected runs on the same data and split, got different ones of \['other', 't"
-    ):
+    other = write("elsewhere", data={"name": "other", "identity": "b"})
+    with pytest.raises(ValueError, match=r"same data and split, got 2 different ones of \['other', 'tiny'\]"):
         ablation_table([*runs, other])
 
 
 def test_other_features_are_no_other_data(write):
     runs = [write("base"), write("other tower", data={"identity": "b"}, shift=0.01)]
+    for run in runs:
+        save_dataset(run.dataset, block_data())
     assert len(ablation_table(runs).rows) == 2
 
 
