@@ -45,8 +45,7 @@ def _seeds(models: Sequence[Row]) -> list[str]:
     one, two = ([row.label for row in trained if len(row.runs) == count] for count in (1, 2))
     notes = [f"solved, not trained, one run without a seed: {', '.join(closed)}"] if closed and trained else []
     if one:
-        luck = "; a difference from it may be the luck of that run" if len(models) > 1 else ""
-        notes.append(f"one training run, so how much training varies is not known: {', '.join(one)}{luck}")
+        notes.append(f"one training run, so how much training varies is not known: {', '.join(one)}")
     if two:
         notes.append(f"two seeds, from which the variance of training is hardly known: {', '.join(two)}")
     return notes
@@ -58,26 +57,25 @@ def _is_solved(row: Row) -> bool:
 
 def bold_rule(table: Report) -> str:
     """Returns what bold means."""
+    if any(found.single for found in table.contests.values()):
+        return "no bold: a single training run cannot show that a model is best"
     won = any(found.winner for found in table.contests.values())
-    single = any(found.single for found in table.contests.values())
-    none = "; no model is, which single training runs could not show" if single else "; no model is"
-    return f"bold: better than every other model{'' if won else none}"
+    return f"bold: better than every other model{'' if won else '; no model is'}"
 
 
 def _marks(table: Report, models: Sequence[Row]) -> list[str]:
     if len(models) < 2:
         return []
-    rule = f"paired t-test over users and seeds, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
+    over = "users and seeds" if any(len(row.runs) > 1 for row in models) else "users"
+    rule = f"paired t-test over {over}, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
     notes = [f"significant: {rule} for the models of a column", bold_rule(table)]
     if table.reference is not None:
-        hollow = f"; {' '.join(RUN_MARKS)} of single training runs" if _has_hollow(table) else ""
-        marks = f"{MARKS[0]} better, {MARKS[1]} worse than {table.reference}{hollow}"
-        notes.append(f"{marks}; difference with its 95 % interval, p corrected")
+        covered = {found.covers_training for row in table.rows for found in row.comparisons.values()}
+        of_models = f"{MARKS[0]} better, {MARKS[1]} worse than {table.reference}"
+        of_runs = f"{RUN_MARKS[0]} better, {RUN_MARKS[1]} worse than {table.reference} in single training runs"
+        shown = [text for text, has in ((of_models, True), (of_runs, False)) if has in covered]
+        notes.append("; ".join([*shown, "difference with its 95 % interval, p corrected"]))
     return notes
-
-
-def _has_hollow(table: Report) -> bool:
-    return any(not found.covers_training for row in table.rows for found in row.comparisons.values())
 
 
 def _power(table: Report) -> list[str]:

@@ -157,6 +157,8 @@ def test_single_training_runs_get_hollow_marks_and_no_bold(write):
     assert table.contests["Recall@20"].equal == ()
     assert table.contests["Recall@20"].single == ("base", "good", "bad")
     assert r"$\vartriangle$" in table.to_latex()
+    assert "significant: paired t-test over users, p < 0.05 after Holm for the models of a column" in table.footnotes
+    assert not any("▲" in note for note in table.footnotes)
 
 
 def test_one_single_training_run_among_several_seeds_takes_the_bold_away(write):
@@ -191,11 +193,11 @@ def test_footnotes_say_what_a_reader_must_know(runs, write):
     for note in (
         "50 test users, 1 to 3 seeds; mean ± standard deviation over seeds",
         "solved, not trained, one run without a seed: ease",
-        "one training run, so how much training varies is not known: single; a difference from it may be the luck",
+        "one training run, so how much training varies is not known: single",
         "two seeds, from which the variance of training is hardly known: double",
         "significant: paired t-test over users and seeds, p < 0.05 after Holm for the models of a column",
-        "bold: better than every other model; no model is, which single training runs could not show",
-        "▲ better, ▼ worse than base; △ ▽ of single training runs; difference",
+        "no bold: a single training run cannot show that a model is best",
+        "▲ better, ▼ worse than base; △ better, ▽ worse than base in single training runs; difference",
         "smallest difference in Recall@20 from base that one test at 5 % finds in 4 of 5 cases: 0.0",
         "refit: trained once more",
         "known ceiling: the true preference",
