@@ -73,7 +73,7 @@ def quickstart(
     for command in (
         f"graphrec evaluate {out / SHEET_MODEL / f'seed-{seed}'}",
         f"graphrec train {SHEET_MODEL} --data synthetic model.num_layers=3 training.max_epochs=20",
-        "graphrec data describe synthetic",
+        f"graphrec report {out}",
     ):
         plain(f"  {command}")
 
