@@ -19,7 +19,7 @@ from graphrec.pipeline import Run
 from graphrec.report.page.atlas_groups import ABSENT, OTHER, Groups, categories, popularity
 from graphrec.report.page.atlas_projection import MOST, NEAREST, Projection, modality_vectors, projection, with_vectors
 from graphrec.report.page.explain import parts_of
-from graphrec.report.page.lists_models import by_validation, first_model, loaded, with_embeddings
+from graphrec.report.page.lists_models import by_validation, first_model, loaded, with_embeddings, with_parts
 from graphrec.report.page.section import Section, chart, note
 from graphrec.report.page.study import Study
 from graphrec.report.page.theme import SYMBOLS
@@ -39,16 +39,17 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def item_map(study: Study) -> Section | None:
-    """Shows the items of a study on a plane: by each modality that has vectors, and by the best trained model.
+    """Shows the items of a study on a plane: by each modality that has vectors, and by a model's embeddings.
 
-    The best is the first of ``with_embeddings``. At most ``MOST`` items are drawn, chosen by a fixed seed.
+    The model is the best on validation that has parts to fuse, else the best trained one. At most ``MOST`` items are
+    drawn, chosen by a fixed seed.
 
     Returns:
         The section; ``None`` where no modality has vectors and no model has embeddings.
     """
-    data = study.dataset
-    maps = projections(study, sample(data.num_items))
-    if not maps:
+    data = study.kept
+    maps = [] if data is None else projections(study, sample(data.num_items))
+    if data is None or not maps:
         return None
     drawn, degree = np.unique(np.concatenate([one.rows for one in maps])), data.split.train.item_degree()
     found = categories(data.items)
@@ -80,18 +81,22 @@ def sample(num_items: int, most: int = MOST) -> IntArray:
 
 
 def projections(study: Study, rows: IntArray) -> list[Projection]:
-    """Returns the map of the best trained model, then one for every modality with vectors.
+    """Returns the map of a trained model, then one for every modality with vectors.
 
     Args:
         study: The study.
         rows: The item rows to draw; a map shows those of them that it has vectors of.
     """
-    fused = next(loaded(study, with_embeddings(study)), None)
-    found = [] if fused is None else [projection(f"fused by {fused[0]}", *_embedded(fused[1], rows), seed=SEED)]
+    fused = next(loaded(study, dict.fromkeys([*with_parts(study), *with_embeddings(study)])), None)
+    found = [] if fused is None else [projection(_named_after(*fused), *_embedded(fused[1], rows), seed=SEED)]
     graph = _graph(study) if fused is None or not with_vectors(fused[1].graph) else fused[1].graph
     if graph is not None:
         found += [projection(name, *modality_vectors(graph, name, rows), seed=SEED) for name in with_vectors(graph)]
     return [one for one in found if one is not None]
+
+
+def _named_after(label: str, run: Run) -> str:
+    return f"fused by {label}" if parts_of(run.model) else f"embeddings of {label}"
 
 
 def _embedded(run: Run, rows: IntArray) -> tuple[IntArray, NDArray[np.float64]]:

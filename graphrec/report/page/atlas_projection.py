@@ -92,12 +92,14 @@ def _nearest(values: FloatArray, k: int) -> IntArray:
 
 
 def _umap(vectors: FloatArray, seed: int) -> FloatArray:
+    from sklearn.metrics import pairwise_distances
     from umap import UMAP
 
+    apart = pairwise_distances(vectors).astype(np.float32)  # umap computes them one pair at a time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a seed costs it its threads, which it says every time
-        layout: Any = UMAP(n_neighbors=15, min_dist=0.1, random_state=seed, n_jobs=1)
-        return np.asarray(layout.fit_transform(vectors), dtype=np.float64)
+        layout: Any = UMAP(n_neighbors=15, min_dist=0.1, metric="precomputed", random_state=seed, n_jobs=1)
+        return np.asarray(layout.fit_transform(apart), dtype=np.float64)
 
 
 def _pca(vectors: FloatArray, seed: int) -> FloatArray:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from graphrec.report.page.charts_curves import diagnostic_charts
 from graphrec.report.page.section import Section, folded, heading, note, number, side_by_side, table
 from graphrec.report.page.study import Study
-from graphrec.runs import RunFolder
+from graphrec.runs import RunFolder, RunFolderError
 from graphrec.runs.folder import WEIGHTS
 
 PREFIX = "coupling."
@@ -46,7 +46,7 @@ def final_couplings(runs: Sequence[RunFolder]) -> dict[str, list[float]]:
     """Returns the coupling of every relation, one value per run that has it, from the weights of the runs."""
     found: dict[str, list[float]] = {}
     for run in runs:
-        for name, value in _stored(run).items():
+        for name, value in couplings_of(run).items():
             found.setdefault(name, []).append(value)
     return found
 
@@ -68,16 +68,23 @@ def diagram(label: str, values: Mapping[str, Sequence[float]]) -> Markup:
     ).format(height, label, words, Markup("").join(parts))
 
 
-def _stored(run: RunFolder) -> dict[str, float]:
-    """Reads the couplings alone, not the embedding tables beside them."""
-    from safetensors import safe_open
+def couplings_of(run: RunFolder) -> dict[str, float]:
+    """Returns the couplings of a run by relation; reads them alone, not the embedding tables beside them.
+
+    Raises:
+        RunFolderError: If the weights cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
 
     path = run.path / WEIGHTS
     if not path.is_file():
         return {}
-    with safe_open(path, "pt") as file:
-        names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118 - not a mapping
-        return {name.removeprefix(PREFIX): float(file.get_tensor(name)) for name in names}
+    try:
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118 - not a mapping
+            return {name.removeprefix(PREFIX): float(file.get_tensor(name)) for name in names}
+    except SafetensorError as error:
+        raise RunFolderError(f"cannot read {path}: {error}; the run folder is incomplete or damaged") from error
 
 
 def _how(runs: Sequence[RunFolder]) -> str:

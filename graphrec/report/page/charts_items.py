@@ -59,7 +59,9 @@ def _figure(traces: list[dict[str, Any]], x: str) -> dict[str, Any]:
 
 
 def kept_lists(study: Study) -> dict[str, tuple[RunFolder, ...]]:
-    """Returns the runs by label that kept the lists of the test users; labels without any are left out."""
+    """Returns the runs by label that kept the lists of the test users; none without the data that they are of."""
+    if study.kept is None:
+        return {}
     kept = {label: tuple(run for run in runs if run.has_lists("test")) for label, runs in study.groups.items()}
     return {label: runs for label, runs in kept.items() if runs}
 

@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from graphrec.pipeline import Run
 from graphrec.report.page.explain import link, sentence
-from graphrec.report.page.lists_models import by_validation, loaded, with_embeddings
+from graphrec.report.page.lists_models import by_validation, is_validated, loaded, with_embeddings, with_parts
 from graphrec.report.page.lists_picks import LENGTH, Pick, Reader, picks, readers
 from graphrec.report.page.section import Section, folded, note
 from graphrec.report.page.study import Study
 from graphrec.report.page.thumbnails import PICTURE, Titles, thumbnails_of
 
-NUM_MODELS, NUM_HAD = 2, 11
+FEWEST, NUM_HAD = 2, 11  # models, and items in training
 CSS = Path(__file__).parent / "templates" / "lists.css"
 LEAD = "What a few users had, what is recommended to them, which of it is in their test set, and why it was there."
 PARTS = (
@@ -34,9 +34,7 @@ WAYS = (
 
 
 def recommendations(study: Study) -> Section | None:
-    """Shows recommendation lists of chosen users, by the best model on validation and by the reference.
-
-    Where these are one, or there is no reference, the best trained model, else the second best, stands beside it.
+    """Shows recommendation lists of chosen users, by the models of ``labels``.
 
     Returns:
         The section; ``None`` where no model can be loaded or no user has test items.
@@ -60,11 +58,15 @@ def recommendations(study: Study) -> Section | None:
 
 
 def labels(study: Study) -> list[str]:
-    """Returns the labels of the models to show, the best on validation first."""
+    """Returns the labels of the models to show: the best on validation, the reference, the best whose score has parts.
+
+    Where these are one, the best trained model, else the second best, stands beside it.
+    """
     order = by_validation(study)
     beside = [study.reference] if study.reference in order else []
-    wanted = dict.fromkeys([*order[:1], *beside, *with_embeddings(study)[:1], *order])
-    return list(wanted)[:NUM_MODELS]
+    wanted = dict.fromkeys([*order[:1], *beside, *with_parts(study)[:1]])
+    more = dict.fromkeys([*wanted, *with_embeddings(study)[:1], *order])
+    return list(more)[: max(len(wanted), FEWEST)]
 
 
 class _Look:
@@ -184,9 +186,10 @@ def signed(share: float) -> str:
 def _notes(study: Study, best: str, found: Iterable[Sequence[Sequence[Pick]]]) -> Markup:
     every = [pick for lists in found for picked in lists for pick in picked]
     metric = study.table.tested
+    chosen = f"is the best by {metric} on validation" if is_validated(study, best) else "was not validated"
     said = [
-        f"Models: {best} is the best by {metric} on validation; the first seed of each. Lists hold {LENGTH} items, "
-        "none that the user met in training or validation.",
+        f"Models: {best} {chosen}; the first seed of each. Lists hold {LENGTH} items, none that the user met in "
+        "training or validation.",
         "Users: five with test items, spread from few to many training items; worst served is the one with the most "
         f"test items among those for whom {best} has the lowest {metric}.",
         PARTS if any(pick.parts for pick in every) else "",

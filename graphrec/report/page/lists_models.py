@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from graphrec.models.base import Recommender
 from graphrec.pipeline import Run, load
+from graphrec.pipeline.config import model_class
 from graphrec.report.page.study import Study
 from graphrec.runs import RunFolder, RunFolderError
 from graphrec.runtime import logger
@@ -22,6 +24,11 @@ def by_validation(study: Study) -> list[str]:
     """
     score = {label: _validation(runs, study.table.tested) for label, runs in study.groups.items() if _model(runs)}
     return sorted(score, key=lambda label: -score[label])
+
+
+def is_validated(study: Study, label: str) -> bool:
+    """Returns whether ``by_validation`` had something to go by."""
+    return math.isfinite(_validation(study.groups[label], study.table.tested))
 
 
 def first_model(study: Study, label: str) -> RunFolder:
@@ -41,6 +48,18 @@ def loaded(study: Study, labels: Iterable[str]) -> Iterator[tuple[str, Run]]:
             yield label, load(first_model(study, label).path)
         except (RunFolderError, ValueError, MemoryError, ImportError, OSError) as error:
             log.warning("%s is left out of maps and lists: %s", label, error)
+
+
+def with_parts(study: Study) -> list[str]:
+    """Returns those of ``with_embeddings`` whose scores have parts, such as one per modality."""
+    return [label for label in with_embeddings(study) if _has_parts(first_model(study, label))]
+
+
+def _has_parts(run: RunFolder) -> bool:
+    try:
+        return model_class(run.config()["model"]["name"]).parts is not Recommender.parts
+    except (ValueError, KeyError, TypeError, ImportError, OSError):
+        return False
 
 
 def _model(runs: tuple[RunFolder, ...]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import importlib
 import json
 import re
@@ -17,6 +19,7 @@ from graphrec.config import ConfigError, unknown_name
 from graphrec.data.files import write_text
 from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
+from graphrec.report.page.charts_coupling import couplings_of
 from graphrec.report.page.section import Section, table
 from graphrec.report.page.study import Study, by_data, make_study
 from graphrec.report.page.theme import DARK, LIGHT
@@ -71,7 +74,8 @@ def write_page(
     Args:
         folder: Where the runs are, at any depth; several data sets become chapters of the page.
         out: The page; ``report.html`` in the folder by default. The tables lie in the same folder.
-        reference: The label the others are tested against, in every data set that has it.
+        reference: The label the others are tested against, in every data set that has it; that of the benchmark file
+            beside the runs by default.
         metrics: The columns of the main tables, such as ``"Recall@20"``.
         title: The heading; the name of the folder by default.
         sections: What every data set is shown as, in this order, of ``SECTIONS``.
@@ -88,8 +92,9 @@ def write_page(
     out = folder / PAGE if out is None else Path(out)
     runs, problems = scan_runs(folder)
     left_out = {str(path): reason for path, reason in problems.items()}
-    scored = [run for run in runs if run.metrics()["test"] is not None]
-    left_out |= {str(run.path): "its test set was not scored" for run in runs if run not in scored}
+    reasons = {run.path: _damage(run) for run in runs}
+    left_out |= {str(path): reason for path, reason in reasons.items() if reason}
+    scored = [run for run in runs if not reasons[run.path]]
     _check_reference(reference, scored)
     studies = _studies(scored, folder, reference, metrics, left_out)
     if not studies:
@@ -105,6 +110,21 @@ def _check_reference(reference: str | None, runs: Sequence[RunFolder]) -> None:
     labels = {run.metrics()["label"] for run in runs}
     if reference is not None and reference not in labels:
         raise ConfigError(unknown_name(reference, labels, kind="label"))
+
+
+def _damage(run: RunFolder) -> str:
+    """Returns why a run cannot be shown; nothing if it can. A damaged part would take the others' with it."""
+    try:
+        if run.metrics()["test"] is None:
+            return "its test set was not scored"
+        run.history(), run.study(), couplings_of(run)
+        if run.has_users("test"):
+            run.users("test")
+        if run.has_lists("test"):
+            run.lists("test")
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _studies(
@@ -169,7 +189,8 @@ def _meta(study: Study) -> str:
     seeds = max(len(runs) for runs in study.groups.values())
     about = study.first.data()["statistics"]
     sizes = f"{about['num_users']:,} users, {about['num_items']:,} items, {about['num_interactions']:,} interactions"
-    return f"{sizes}; {_count(len(study.labels), 'model')}, up to {_count(seeds, 'seed')}"
+    most = "up to " if seeds > 1 and any(len(runs) < seeds for runs in study.groups.values()) else ""
+    return f"{sizes}; {_count(len(study.labels), 'model')}, {most}{_count(seeds, 'seed')}"
 
 
 def _about(studies: Sequence[Study]) -> str:
@@ -200,6 +221,11 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
 
 
+def _packed(script: str) -> str:
+    """Returns a script for the page to unpack: 2 MB instead of 5 of plotly."""
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+
+
 def _render(title: str, meta: str, chapters: Sequence[_Chapter], left_out: Markup | None) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -217,6 +243,6 @@ def _render(title: str, meta: str, chapters: Sequence[_Chapter], left_out: Marku
         "css": Markup(plain.get_template("style.css").render(tokens=tokens)),
         "script": Markup((Path(__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")),
         "themes": Markup(json.dumps({"light": LIGHT, "dark": DARK})),
-        "plotly": Markup(get_plotlyjs()),
+        "plotly": _packed(get_plotlyjs()),
     }
     return pages.get_template("page.html").render(values)

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 
 from graphrec.report.page.sheet import Sheet
 
+DENSE = 9  # columns, above which a table is set in smaller print
 DIGITS = 6  # of a number in a chart: more than a screen can show
 
 
@@ -68,12 +69,13 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, caption: str,
         caption: What the table holds.
         numbers: Whether all columns but the first are aligned like numbers.
     """
+    kind = ("numbers" if numbers else "texts") + (" dense" if len(header) > DENSE else "")
     head = _join('<th scope="col">{}</th>', header)
     body = Markup("").join(Markup("<tr>{}</tr>").format(_row(row)) for row in rows)
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table class="{1}"><caption>{0}</caption>'
         "<thead><tr>{2}</tr></thead><tbody>{3}</tbody></table></div>"
-    ).format(caption, "numbers" if numbers else "texts", head, body)
+    ).format(caption, kind, head, body)
 
 
 def folded(title: str, body: Markup, *, is_open: bool = False) -> Markup:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 from torch_geometric.data import HeteroData
 
+from graphrec.config import load_yaml
 from graphrec.data.dataset import Dataset
 from graphrec.features.table import FeatureTable
 from graphrec.graph.neighbors import flagged_nodes, item_modalities
+from graphrec.pipeline.benchmark import SETTINGS
+from graphrec.report.groups import columns_of, group_runs
 from graphrec.report.page.theme import Style, style, swatch
-from graphrec.report.table import Report, report
+from graphrec.report.table import MAIN, Report, report
 from graphrec.runs import ORACLE, RunFolder, RunFolderError, load_dataset, load_graph
 from graphrec.runs.graph import TYPES
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Study:
     Args:
         name: The name of the data set.
         identity: The fingerprint of its data and split.
-        runs: Its runs, sorted by path.
+        runs: Its runs, those of a label together, in the order of the table.
         reference: The label the others are tested against, if any.
         table: The main table.
         folder: The folder that the page is about.
@@ -56,54 +62,78 @@ class Study:
         return style(self.labels.index(label))
 
     @cached_property
-    def graph(self) -> HeteroData:
-        """The training graph, which has the vectors.
-
-        Raises:
-            RunFolderError: If a file is missing or damaged.
-        """
-        return load_graph(self.first.path)
+    def graph(self) -> HeteroData | None:
+        """The training graph, which has the vectors; ``None`` where no run kept a readable one, as fusions do not."""
+        return _first(load_graph, [run.path for run in self.models if (run.path / TYPES).is_file()])
 
     @cached_property
     def modality_masks(self) -> dict[str, NDArray[np.bool_]]:
         """Which items have a modality ``(num_items,)``; what was imputed counts as missing."""
-        return {name: self._mask(name) for name in item_modalities(self.graph)}
+        if self.graph is None:
+            return {}
+        return {name: self._mask(self.graph, name) for name in item_modalities(self.graph)}
 
     @cached_property
     def features(self) -> dict[str, FeatureTable]:
         """The vectors of every modality that has some, imputed ones left out."""
-        return {name: self._features(name) for name in self.modality_masks if "x" in self.graph[name]}
+        graph = self.graph
+        if graph is None:
+            return {}
+        return {name: self._features(graph, name) for name in self.modality_masks if "x" in graph[name]}
 
-    def _mask(self, modality: str) -> NDArray[np.bool_]:
+    def _mask(self, graph: HeteroData, modality: str) -> NDArray[np.bool_]:
         mask = np.zeros(len(self.dataset.split.items), dtype=bool)
-        mask[self._rows(modality)[0]] = True
+        mask[_rows(graph, modality)[0]] = True
         return mask
 
-    def _features(self, modality: str) -> FeatureTable:
-        rows, present = self._rows(modality)
+    def _features(self, graph: HeteroData, modality: str) -> FeatureTable:
+        rows, present = _rows(graph, modality)
         order = np.argsort(rows)
-        values = self.graph[modality].x.numpy()[present][order]
+        values = graph[modality].x.numpy()[present][order]
         return FeatureTable(self.dataset.split.items, rows[order], np.ascontiguousarray(values, dtype=np.float32))
 
-    def _rows(self, modality: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Returns the items of the nodes that stand for something real, and which nodes those are."""
-        present = ~flagged_nodes(self.graph, modality).numpy()
-        return self.graph[modality].item_id.numpy()[present], present
+    @property
+    def models(self) -> list[RunFolder]:
+        """The runs without the known ceiling."""
+        return [run for runs in self.groups.values() for run in runs]
 
     @property
     def first(self) -> RunFolder:
         """A run of a model, one with the data set and the graph if any has them."""
-        models = [run for runs in self.groups.values() for run in runs]
+        models = self.models
         return next((run for run in models if run.dataset.is_dir() and (run.path / TYPES).is_file()), models[0])
 
     @cached_property
+    def kept(self) -> Dataset | None:
+        """The data set, without feature vectors; ``None`` where no run kept a readable one."""
+        return _first(load_dataset, [run.dataset for run in self.models if run.dataset.is_dir()])
+
+    @property
     def dataset(self) -> Dataset:
-        """The data set, without feature vectors.
+        """The data set, for sections that need it.
 
         Raises:
-            RunFolderError: If a file is missing or damaged.
+            RunFolderError: If no run kept a readable one.
         """
-        return load_dataset(self.first.dataset)
+        if self.kept is None:
+            raise RunFolderError(f"expected a data set in a run of {self.name!r}, got none that can be read")
+        return self.kept
+
+
+def _first(load: Callable[[Path], T], paths: Iterable[Path]) -> T | None:
+    """Returns what can be loaded first."""
+    for path in paths:
+        try:
+            return load(path)
+        except RunFolderError:
+            continue
+    return None
+
+
+def _rows(graph: HeteroData, modality: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns the items of the nodes that stand for something real, and which nodes those are."""
+    present = ~flagged_nodes(graph, modality).numpy()
+    return graph[modality].item_id.numpy()[present], present
 
 
 def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
@@ -134,10 +164,14 @@ def make_study(
 ) -> Study:
     """Returns the study of scored runs on one data set.
 
+    Models stand in the order of the benchmark file that was left beside the runs, without one by the tested metric, the
+    best first.
+
     Args:
         runs: Runs whose test set was scored, sorted by path.
         folder: Where they were found.
-        reference: The label the others are tested against; left out where no run has it.
+        reference: The label the others are tested against, left out where no run has it; that of the benchmark file by
+            default.
         metrics: The columns of the main table.
 
     Raises:
@@ -147,10 +181,34 @@ def make_study(
     known = {run.metrics()["label"] for run in runs if run.metrics()["kind"] != ORACLE}
     if not known:
         raise ValueError("expected the run of a model, got the known ceiling alone")
-    base = reference if reference in known else None
-    table = report(runs, reference=base, metrics=metrics)
+    settings = _benchmark(runs)
+    wanted = settings.get("reference") if reference is None else reference
+    base = wanted if wanted in known else None
+    ordered = _ordered(runs, settings, metrics)
     about = runs[0].data()
-    return Study(about["name"], about["identity"], tuple(runs), base, table, folder)
+    table = report(ordered, reference=base, metrics=metrics)
+    return Study(about["name"], about["identity"], tuple(ordered), base, table, folder)
+
+
+def _benchmark(runs: Sequence[RunFolder]) -> Mapping[str, Any]:
+    """Returns the settings of the benchmark that made the runs, ``<label>/seed-<n>`` beside its file; else nothing."""
+    for place in dict.fromkeys(run.path.parent.parent for run in runs):
+        try:
+            return load_yaml(place / SETTINGS)
+        except (ValueError, OSError):
+            continue
+    return {}
+
+
+def _ordered(runs: Sequence[RunFolder], settings: Mapping[str, Any], metrics: Sequence[str] | None) -> list[RunFolder]:
+    groups = group_runs(runs)
+    columns = columns_of(groups, metrics)
+    tested = MAIN if MAIN in columns else columns[0]
+    named = [*(settings.get("models") or ()), *(settings.get("fusions") or ())]
+    place = {label: number for number, label in enumerate(named)}
+    mean = {label: np.mean([run.metrics()["test"][tested] for run in found]) for label, found in groups.items()}
+    order = sorted(groups, key=lambda label: (place.get(label, len(named)), -mean[label]))
+    return [run for label in order for run in groups[label]]
 
 
 def legend(study: Study, labels: Iterable[str]) -> Markup:

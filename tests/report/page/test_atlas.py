@@ -189,6 +189,11 @@ def test_there_is_a_map_of_the_best_trained_model_and_of_every_modality(study):
     assert NUM_ITEMS - 1 not in found[0].rows or NUM_ITEMS - 1 in np.concatenate([one.rows for one in found[1:]])
 
 
+def test_a_model_without_parts_is_not_called_fused(made):
+    runs = [run for run in scan_runs(made)[0] if run.metrics()["label"] == "gcn"]
+    assert projections(make_study(runs, made), np.arange(NUM_ITEMS))[0].name == "embeddings of gcn"
+
+
 def test_every_item_of_a_map_is_drawn_once_in_every_colouring_and_told_by_its_own_title(study, body):
     told, drawn = about(body), figure(body)
     assert [one["name"] for one in told["maps"]] == ["fused by hetero", "image", "text"]

@@ -96,6 +96,18 @@ def test_the_theme_is_switched_and_remembered(visit):
     assert tab.evaluate(ground) == "rgb(25, 25, 23)"
 
 
+def test_a_page_is_printed_light_with_every_chart(visit):
+    tab = visit(color_scheme="dark")
+    drawn(tab, "by-k")
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert set(tab.locator(".chart").evaluate_all("charts => charts.map(one => one.dataset.drawn)")) == {"light"}
+    tab.emulate_media(media="screen")
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.locator("#d1-by-k .chart").first.get_attribute("data-drawn") == "dark"
+
+
 def test_a_dark_system_gets_a_dark_page(visit):
     assert visit(color_scheme="dark").evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(25, 25, 23)"
 

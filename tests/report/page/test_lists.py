@@ -11,7 +11,14 @@ import pytest
 from graphrec.pipeline import load
 from graphrec.report.page import lists_models
 from graphrec.report.page.lists import labels, recommendations, signed
-from graphrec.report.page.lists_models import by_validation, first_model, loaded, with_embeddings
+from graphrec.report.page.lists_models import (
+    by_validation,
+    first_model,
+    is_validated,
+    loaded,
+    with_embeddings,
+    with_parts,
+)
 from graphrec.report.page.lists_picks import LENGTH, hardest, picks, readers
 from graphrec.report.page.study import make_study
 from graphrec.runs import RunFolderError, scan_runs
@@ -48,6 +55,18 @@ def test_models_come_in_the_order_of_their_validation(write):
 def test_the_best_trained_model_stands_beside_a_closed_form_that_is_best(write):
     runs = [write("linear", 0.4, closed_form=True), write("linear-2", 0.3, closed_form=True), write("graph", 0.2)]
     assert labels(make_study(runs, runs[0].path, reference="linear")) == ["linear", "graph"]
+
+
+def test_the_best_model_whose_score_has_parts_is_among_those_shown(write):
+    runs = [write("lightgcn", 0.4), write("ease", 0.3, closed_form=True), write("freedom", 0.2), write("vbpr", 0.1)]
+    study = make_study(runs, runs[0].path, reference="ease")
+    assert with_parts(study) == ["freedom", "vbpr"]
+    assert labels(study) == ["lightgcn", "ease", "freedom"]
+
+
+def test_a_model_without_validation_is_not_called_the_best_on_it(study, write):
+    assert is_validated(study, "ease")
+    assert not is_validated(make_study([run := write("a", valid=None)], run.path), "a")
 
 
 def test_a_model_that_cannot_be_loaded_is_left_out(study, monkeypatch):

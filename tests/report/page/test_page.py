@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from graphrec.config import ConfigError
 from graphrec.report.page import page
@@ -46,7 +49,7 @@ def text(made, tmp_path_factory):
 
 
 def without_plotly(text: str) -> str:
-    return re.sub(r"<script>.*?</script>", "", text, flags=re.S)
+    return re.sub(r'<script( type="text/plain" id="plotly")?>.*?</script>', "", text, flags=re.S)
 
 
 def test_every_part_is_there_in_its_order(text):
@@ -93,6 +96,31 @@ def test_damaged_and_unscored_runs_are_named_and_the_rest_is_shown(made, tmp_pat
     assert "its test set was not scored" in left_out
     assert "gcn/seed-0" not in left_out
     assert '<th scope="row">hetero</th>' in text
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "lists-test.parquet", "users-test.parquet", "model.safetensors"])
+def test_a_run_with_a_damaged_part_takes_no_others_with_it(made, tmp_path, name):
+    folder = shutil.copytree(made, tmp_path / "copy")
+    (folder / "hetero" / "seed-1" / name).unlink()
+    (folder / "hetero" / "seed-1" / name).write_text("{oh")
+    text = write_page(folder, sections=LIGHT).read_text(encoding="utf-8")
+    assert "could not be made" not in without_plotly(text)
+    left_out = text.split('id="left-out-title"')[1].split("</section>")[0]
+    assert f"hetero/seed-1/{name}" in left_out
+    assert left_out.count("<tr>") == 2  # the head, and one run
+
+
+def test_runs_without_data_and_graph_are_shown_without_what_needs_them(write):
+    folder = write("mix", kind="fusion").path.parents[1]
+    text = write_page(folder).read_text(encoding="utf-8")
+    assert "could not be made" not in without_plotly(text)
+    assert re.findall(r'<section class="part" id="d1-([\w-]+)"', text) == ["results", "configs", "data", "environment"]
+    assert "1 model, 1 seed" in text
+
+
+def test_plotly_is_packed_as_it_is(text):
+    packed = re.search('<script type="text/plain" id="plotly">(.*?)</script>', text)[1]
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
 
 
 def test_runs_that_clash_do_not_stop_the_others(write):

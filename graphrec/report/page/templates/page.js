@@ -4,7 +4,8 @@
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   const phone = matchMedia("(max-width: 40rem)");
-  const theme = () => root.dataset.theme || (system.matches ? "dark" : "light");
+  let printing = false;
+  const theme = () => printing ? "light" : root.dataset.theme || (system.matches ? "dark" : "light");
   const store = (value) => { try { localStorage.setItem("graphrec-theme", value); } catch { /* a page from disk may not */ } };
 
   const colour = (text, colours) => {
@@ -71,12 +72,20 @@
     });
     element.dataset.drawn = theme();
   };
+  const unpacked = async () => {
+    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    document.head.append(Object.assign(document.createElement("script"), { textContent: await new Response(stream).text() }));
+  };
   const charts = [...document.querySelectorAll(".chart")];
   const inView = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting && entry.target.dataset.drawn !== theme()) draw(entry.target);
   }, { rootMargin: "400px" });
-  charts.forEach((element) => inView.observe(element));
-  addEventListener("beforeprint", () => charts.forEach(draw));
+  unpacked().then(() => {
+    charts.forEach((element) => inView.observe(element));
+    addEventListener("beforeprint", () => { printing = true; charts.forEach(draw); });
+    addEventListener("afterprint", () => { printing = false; charts.forEach(draw); });
+  });
 
   const button = document.getElementById("theme");
   const name = () => {
@@ -137,10 +146,12 @@
       if (!entry.isIntersecting) continue;
       links.forEach((link) => link.removeAttribute("aria-current"));
       const link = links.get(entry.target.id);
+      if (!link) continue;  // the head of the page
       link.setAttribute("aria-current", "true");
       if (innerWidth >= 992) menu.forEach((part) => { part.open = part.contains(link); });
     }
   }, { rootMargin: "-10% 0px -75% 0px" });
+  spy.observe(document.querySelector("header.top"));
   links.forEach((link, id) => { const part = document.getElementById(id); if (part && id.includes("-")) spy.observe(part); });
   menu.forEach((part) => part.addEventListener("click", (event) => {
     if (event.target.closest("a") && innerWidth < 992) part.open = false;
