@@ -64,11 +64,9 @@ def _wins(metric: str, means: dict[str, float], found: Contest, other: str) -> M
 def _cannot_tell(metric: str, means: dict[str, float], found: Contest, other: str) -> Markup:
     names = sorted(found.equal, key=lambda label: -means[label])
     return Markup(
-        "No model is shown to be best: <strong>{}</strong> has the highest {}, {:.4f}, {} that of {} ({:.4f}), "
+        "No model is shown to be best: <strong>{}</strong> has the highest {}, {:.4f} against {:.4f} of {}, "
         "but the difference to {} is not significant."
-    ).format(
-        found.best, metric, means[found.best], _above(means, found.best, other), other, means[other], _named(names)
-    )
+    ).format(found.best, metric, means[found.best], means[other], other, _named(names))
 
 
 def _in_these_runs(metric: str, means: dict[str, float], found: Contest, other: str) -> Markup:

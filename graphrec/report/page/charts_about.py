@@ -28,14 +28,20 @@ NAMES = {
 def configs(study: Study) -> Section | None:
     """Shows the settings in which the models differ, then every config whole, with a button that copies it."""
     found = {label: runs[0].config() for label, runs in study.groups.items()}
-    different = _different(found)
+    models = {label: values for label, values in found.items() if "model" in values}  # a fusion has other settings
+    different = _different(models)
     shared = {key: values for key, values in different.items() if len(values) > 1}
     body = Markup("")
     if shared:
-        rows = [(key, *(values.get(label, UNSET) for label in found)) for key, values in shared.items()]
-        body += table(("setting", *found), rows, caption="Settings that are not the same in all models", numbers=False)
-    own = [(key, *next(iter(values.items()))) for key, values in different.items() if len(values) == 1]
-    if own and len(found) > 1:
+        rows = [(key, *(_short(values.get(label, UNSET)) for label in models)) for key, values in shared.items()]
+        body += table(("setting", *models), rows, caption="Settings that are not the same in all models", numbers=False)
+    own = [
+        (key, label, _short(text))
+        for key, values in different.items()
+        if len(values) == 1
+        for label, text in values.items()
+    ]
+    if own and len(models) > 1:
         body += folded(
             "Settings of one model alone",
             table(("setting", "model", "value"), own, caption="Settings that only one model has", numbers=False),
@@ -90,6 +96,15 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = _text(value)
     return flat
+
+
+def _short(text: str) -> str:
+    """Returns a number with four digits; the config below has all of them."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return text if len(text) <= 7 else f"{value:.4g}"
 
 
 def _different(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:

@@ -17,7 +17,8 @@ from graphrec.report.page.sheet import Sheet
 from graphrec.report.page.study import Study
 from graphrec.runs import RunFolder
 
-ARROWS = {"higher": "higher is better", "lower": "lower is better", "zero": "best at 0"}
+DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "zero": "best at 0"}
+ARROWS = {"higher": "↑", "lower": "↓", "zero": "→0"}
 
 
 def beyond_table(study: Study) -> Section | None:
@@ -31,12 +32,15 @@ def beyond_table(study: Study) -> Section | None:
     values = {name: [_value(found.get(name, math.nan)) for found in means.values()] for name in names}
     header, rows = (f"in lists of {k}", *means), [(_named(name), *cells) for name, cells in values.items()]
     body = table(header, rows, caption="Means over users and seeds; none of them is tested")
-    about = [(measure.label, measure.unit, ARROWS[measure.better], measure.meaning) for measure in MEASURES.values()]
+    about = [
+        (measure.label, measure.unit, DIRECTIONS[measure.better], measure.meaning) for measure in MEASURES.values()
+    ]
     columns = ("measure", "unit", "direction", "meaning")
     body += folded("What the measures mean", table(columns, about, caption="Definitions", numbers=False))
     body += note(
-        "A model that is more diverse or more novel is not better for that alone: random lists are both. Gap: between "
-        "groups of users by their training interactions; means of few users differ by chance too."
+        "↑ higher is better, ↓ lower is better, →0 best at 0. A model that is more diverse or more novel is not better "
+        "for that alone: random lists are both. Gap: between groups of users by their training interactions; means of "
+        "few users differ by chance too."
     )
     lead = "What the lists are like, apart from being right."
     frame = pd.DataFrame(means).rename_axis("measure").reset_index()
@@ -57,7 +61,8 @@ def _means(study: Study, runs: Sequence[RunFolder], k: int) -> dict[str, float]:
 
 def _named(name: str) -> Markup:
     measure = measure_of(name)
-    return Markup('{}&ensp;<span class="interval">{}</span>').format(name.partition("@")[0], ARROWS[measure.better])
+    arrow = Markup('{}&ensp;<span class="interval" role="img" aria-label="{}">{}</span>')
+    return arrow.format(name.partition("@")[0], DIRECTIONS[measure.better], ARROWS[measure.better])
 
 
 def _value(value: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphrec.report.page.section import Section, chart, folded, note, number, table
 from graphrec.report.page.study import Study, legend
-from graphrec.report.page.theme import axes
+from graphrec.report.page.theme import axes, log_ticks
 from graphrec.runs import RunFolder
 
 LARGEST = 46  # CSS pixels across the bubble of the most memory
@@ -28,7 +28,8 @@ def accuracy_against_cost(study: Study) -> Section | None:
     largest = max((cost["memory"] for cost in costs.values() if not math.isnan(cost["memory"])), default=math.nan)
     traces = [trace for label, cost in costs.items() for trace in _bubble(study, label, cost, largest)]
     layout = axes("training time in seconds, log scale", metric)
-    layout["xaxis"] |= {"type": "log", "tickformat": "~g"}
+    ticks = log_ticks(cost["seconds"] for cost in costs.values())
+    layout["xaxis"] |= {"type": "log", "tickformat": "~g", "dtick": ticks}
     about = f"{metric} against training time, one bubble per model"
     body = legend(study, costs) + chart({"data": traces, "layout": layout}, label=about, height=460)
     body += note(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,11 +11,12 @@ from markupsafe import Markup
 
 from graphrec.report.page.section import Section, chart, heading, note, side_by_side
 from graphrec.report.page.study import Study, legend
-from graphrec.report.page.theme import Style, axes, band, line, style
+from graphrec.report.page.theme import Style, axes, band, line, log_ticks, style
 from graphrec.runs import RunFolder
 
 NOT_LOSS = ("epoch", "seconds")
 SEPARATOR = "/"  # diagnostics are named kind/what; loss terms have none
+LOW = 0.9  # of the lowest trained value: where the axis of validation ends if a level lies below
 HOVER = "epoch %{x}: %{y:.4g}"
 
 
@@ -36,9 +38,9 @@ def learning_curves(study: Study) -> Section | None:
     body = legend(study, study.labels) + heading("Validation") + _validation(study, trained)
     body += side_by_side(*(heading(f"Loss term: {term}") + _term(study, trained, term) for term in terms))
     body += note(
-        "Lines: mean over seeds, as far as all of them went; bands: lowest to highest seed. Open markers: the epoch "
-        "that validation chose for a seed. Dotted lines: models solved in closed form. Terms are weighted as in the "
-        "sum that is minimised, averaged over batches; log scale."
+        "Lines: mean over seeds, as far as all of them went. Validation: thin lines are the seeds, open markers the "
+        "epochs that validation chose, dotted lines models without epochs. Loss terms: weighted as in the sum that is "
+        "minimised, averaged over batches; bands: lowest to highest seed; log scale."
     )
     return Section("learning-curves", "Learning curves", "How fast each model learns, and when it stopped.", body)
 
@@ -61,12 +63,14 @@ def alignment_and_uniformity(study: Study) -> Section | None:
 
 
 def diagnostic_charts(study: Study, kind: str, title: str) -> list[Markup]:
-    """Returns a chart per model that noted diagnostics of a kind, such as ``coupling``; a line per name after it."""
+    """Returns a chart per model whose diagnostics of a kind, such as ``coupling``, change; a line per name after it."""
     prefix = f"{kind}{SEPARATOR}"
     charts = []
     for label, runs in study.groups.items():
         found = names([runs], lambda name, _: name.startswith(prefix))
         curves = {name.removeprefix(prefix): over_seeds(runs, name) for name in found}
+        if all(curve is None or len({*curve.low, *curve.high}) == 1 for curve in curves.values()):
+            continue
         traces = [trace for place, (name, curve) in enumerate(curves.items()) for trace in _drawn(name, curve, place)]
         if traces:
             about = f"{kind} of {', '.join(curves)} over the epochs of {label}"
@@ -113,21 +117,41 @@ def _drawn(name: str, curve: Curve | None, place: int) -> list[dict[str, Any]]:
 
 def _validation(study: Study, trained: Mapping[str, Sequence[RunFolder]]) -> Markup:
     metric = str(study.first.metrics()["metric"])
+    rows = [row for runs in trained.values() for run in runs for row in run.history()]
+    longest, lowest = max(row["epoch"] for row in rows), min((row[metric] for row in rows if metric in row), default=0)
     traces: list[dict[str, Any]] = []
-    longest = 1
     for label, runs in trained.items():
-        curve = over_seeds(runs, metric)
-        longest = max([longest, *(curve.epochs if curve else [])])
-        traces += [*traces_of(label, curve, study.look(label)), _chosen(label, runs, metric, study.look(label))]
-    for label in study.labels:
-        if label not in trained:
-            traces += _level(label, study.groups[label], metric, longest, study.look(label))
-    figure = {"data": traces, "layout": axes("epoch", metric)}
-    return chart(figure, label=f"{metric} on validation over the epochs, one line per model", height=440)
+        look, curve = study.look(label), over_seeds(runs, metric)
+        mean = [] if curve is None else [line(label, curve.epochs, curve.mean, look, hovertemplate=HOVER)]
+        traces += [*_seeds(label, runs, metric, look), *mean, _chosen(label, runs, metric, look)]
+    levels = {label: _level(runs, metric) for label, runs in study.groups.items() if label not in trained}
+    levels = {label: value for label, value in levels.items() if not math.isnan(value)}
+    traces += [_flat(label, value, longest, study.look(label)) for label, value in levels.items()]
+    layout, below = axes("epoch", metric), {label: value for label, value in levels.items() if value < LOW * lowest}
+    if below:  # they would press the curves together
+        highest = max([*levels.values(), *(row[metric] for row in rows if metric in row)])
+        layout["yaxis"] |= {"range": [LOW * lowest, highest + (1 - LOW) * lowest]}
+    about = f"{metric} on validation over the epochs, one line per model"
+    said = ", ".join(f"{label} at {value:.4f}" for label, value in below.items())
+    return chart({"data": traces, "layout": layout}, label=about, height=440) + (
+        note(f"Below: {said}.") if said else ""
+    )
+
+
+def _seeds(label: str, runs: Sequence[RunFolder], metric: str, look: Style) -> list[dict[str, Any]]:
+    """Returns a thin line per seed, to its own end; none for a single seed, which the mean shows."""
+    traces = []
+    for run in runs if len(runs) > 1 else ():
+        noted = [(row["epoch"], row[metric]) for row in run.history() if metric in row]
+        thin = {"color": f"{look.colour}/0.4", "width": 1}
+        hover = f"seed {run.metrics()['seed']}, {HOVER}"
+        epochs, values = [epoch for epoch, _ in noted], [value for _, value in noted]
+        traces.append(line(label, epochs, values, look, mode="lines", line=thin, hovertemplate=hover))
+    return traces
 
 
 def _chosen(label: str, runs: Sequence[RunFolder], metric: str, look: Style) -> dict[str, Any]:
-    found = [(run.metrics()["best_epoch"], run.metrics()["valid"].get(metric)) for run in runs]
+    found = [(run.metrics()["best_epoch"], (run.metrics()["valid"] or {}).get(metric)) for run in runs]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -141,13 +165,14 @@ def _chosen(label: str, runs: Sequence[RunFolder], metric: str, look: Style) -> 
     }
 
 
-def _level(label: str, runs: Sequence[RunFolder], metric: str, longest: int, look: Style) -> list[dict[str, Any]]:
-    values = [value for run in runs if (value := (run.metrics().get("valid") or {}).get(metric)) is not None]
-    if not values:
-        return []
-    mean = sum(values) / len(values)
+def _level(runs: Sequence[RunFolder], metric: str) -> float:
+    values = [(run.metrics().get("valid") or {}).get(metric, math.nan) for run in runs]
+    return float(sum(values) / len(values))
+
+
+def _flat(label: str, value: float, longest: int, look: Style) -> dict[str, Any]:
     dotted = {"color": look.colour, "dash": "dot", "width": 1.5}
-    return [line(label, [1, longest], [mean, mean], look, line=dotted, hovertemplate="%{y:.4f}")]
+    return line(label, [1, longest], [value, value], look, line=dotted, hovertemplate="%{y:.4f}")
 
 
 def _term(study: Study, trained: Mapping[str, Sequence[RunFolder]], term: str) -> Markup:
@@ -156,6 +181,12 @@ def _term(study: Study, trained: Mapping[str, Sequence[RunFolder]], term: str) -
         for label, runs in trained.items()
         for trace in traces_of(label, over_seeds(runs, term), study.look(label))
     ]
+    for trace in traces:
+        trace["mode"] = "lines"  # markers on short lines alone would seem to say something
     layout = axes("epoch", "")
-    layout["yaxis"] |= {"type": "log", "tickformat": "~g", "nticks": 5}
+    layout["yaxis"] |= {
+        "type": "log",
+        "tickformat": "~g",
+        "dtick": log_ticks([y for trace in traces for y in trace["y"]]),
+    }
     return chart({"data": traces, "layout": layout}, label=f"Loss term {term} over the epochs", height=280)

@@ -107,7 +107,8 @@ def _shown(study: Study, title: str, metric: MetricAt, found: Mapping[str, Mappi
     shown = [name for name, value in about.items() if value.num_users]
     traces = [_points(study, label, [values[name] for name in shown], shown) for label, values in found.items()]
     layout = axes("", metric.label, scattermode="group", scattergap=0.35)
-    layout["xaxis"] |= {"type": "category"}
+    users = [f"{name}<br>{about[name].num_users:,} user{'' if about[name].num_users == 1 else 's'}" for name in shown]
+    layout["xaxis"] |= {"type": "category", "tickvals": shown, "ticktext": users}
     layout["yaxis"] |= {"rangemode": "tozero"}
     drawn = chart({"data": traces, "layout": layout}, label=f"{metric.label}: {title}, a point per model", height=340)
     rows = [
@@ -161,6 +162,7 @@ def _points(study: Study, label: str, values: list[Estimate], names: list[str]) 
         "offsetgroup": label,
         "x": names,
         "y": mean,
+        "cliponaxis": False,  # a marker at 0 is a whole one
         "customdata": [[value.low, value.high] for value in values],
         "error_y": {
             "array": np.array([value.high for value in values]) - mean,

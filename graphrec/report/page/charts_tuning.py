@@ -38,16 +38,25 @@ def tuning(study: Study) -> Section | None:
         )
         figure = {"data": traces, "layout": axes("trial", f"{objective}, validation")}
         body += chart(figure, label="Best value so far by trial, one step line per model; a marker per trial")
-    body += Markup("").join(folded(f"Best setting of {label}", _best(summary)) for label, summary in found.items())
+    best = Markup("").join(_best(label, summary) for label, summary in found.items())
+    body += folded("The best settings", best)
     silent = [str(places[label]) for label, trials in histories.items() if trials is None]
     body += (
         note(f"Trials are drawn once they are exported: graphrec tune {silent[0]} --export") if silent else Markup("")
     )
     untuned = [label for label in study.labels if label not in found]
-    body += note(f"Not tuned here: {', '.join(untuned)}.") if untuned else Markup("")
+    body += note(_untuned(study, untuned)) if untuned else Markup("")
     budgets = {summary["budget"].get("trials") for summary in found.values()}
-    lead = "The same budget of trials for every model." if len(budgets) == 1 else "The models had different budgets."
+    every = "every model" if not untuned else "every model that was tuned"
+    lead = f"The same budget of trials for {every}." if len(budgets) == 1 else "The models had different budgets."
     return Section("tuning", "Tuning", lead, body)
+
+
+def _untuned(study: Study, labels: list[str]) -> str:
+    fused = [label for label in labels if study.groups[label][0].metrics()["kind"] == "fusion"]
+    others = [label for label in labels if label not in fused]
+    said = f"Not tuned here: {', '.join(others)}. " if others else ""
+    return said + (f"Fused from models above, the weight chosen on validation: {', '.join(fused)}." if fused else "")
 
 
 def _row(summary: dict[str, Any]) -> tuple[str, ...]:
@@ -59,6 +68,8 @@ def _row(summary: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
@@ -92,7 +103,11 @@ def _traces(study: Study, label: str, trials: pd.DataFrame, objective: str) -> l
     ]
 
 
-def _best(summary: dict[str, Any]) -> Markup:
+def _best(label: str, summary: dict[str, Any]) -> Markup:
     chosen = (summary["best"] or {"params": {}})["params"]
-    rows = [(path, _range(summary["space"].get(path, {})), str(value)) for path, value in chosen.items()]
-    return table(("setting", "range", "chosen"), rows, caption="Tuned settings", numbers=False)
+    rows = [(path, _range(summary["space"].get(path, {})), _value(value)) for path, value in chosen.items()]
+    return table(("setting", "range", "chosen"), rows, caption=f"Tuned settings of {label}", numbers=False)
+
+
+def _value(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

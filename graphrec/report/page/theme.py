@@ -7,6 +7,7 @@ it by 3 to 1 (WCAG 2.2, 1.4.11). Markers and dashes repeat what the colours say.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -105,6 +106,13 @@ def band(name: str, x: Any, low: Any, high: Any, look: Style) -> dict[str, Any]:
 def axes(x: str, y: str, **more: Any) -> dict[str, Any]:
     """Returns a layout with titles of the axes; ``more`` is laid over it."""
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "showlegend": False} | more
+
+
+def log_ticks(values: Iterable[float]) -> str | int | None:
+    """Returns the ``dtick`` of a log axis whose labels do not overlap: powers of ten, also 2 and 5 of each, or any."""
+    known = [value for value in values if value > 0]
+    ratio = max(known) / min(known) if known else 1.0
+    return 1 if ratio > 1e3 else "D2" if ratio > 8 else None
 
 
 def swatch(look: Style) -> Markup:

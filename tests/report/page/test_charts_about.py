@@ -52,3 +52,15 @@ def test_one_environment_is_one_column_and_two_are_two(study, write):
     found = environments(make_study([one, other], one.path))
     assert "different environments" in found.lead
     assert "another" in found.body
+
+
+def test_a_fusion_has_other_settings_and_numbers_are_short(write):
+    runs = [write("a"), write("b"), write("mix", kind="fusion")]
+    for run, text in zip(runs, ("model: {l2: 0.0123456789}", "model: {l2: 1.0e-05}", "weight: 0.3"), strict=True):
+        (run.path / "config.yaml").unlink()
+        (run.path / "config.yaml").write_text(text)
+    body = configs(make_study(runs, runs[0].path)).body
+    listed = body.split("Every config")[0]
+    assert "<td>0.01235</td><td>1e-05</td></tr>" in listed
+    assert "mix" not in listed
+    assert "weight: 0.3" in body

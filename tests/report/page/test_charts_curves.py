@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
-from graphrec.report.page.charts_curves import alignment_and_uniformity, learning_curves, over_seeds
+from graphrec.report.page.charts_curves import alignment_and_uniformity, diagnostic_charts, learning_curves, over_seeds
 from graphrec.report.page.study import make_study
 from graphrec.runs import scan_runs
 
@@ -44,3 +47,30 @@ def test_without_training_there_is_nothing_to_show(write):
     study = make_study([run], run.path)
     assert learning_curves(study) is None
     assert alignment_and_uniformity(study) is None
+
+
+def test_seeds_are_thin_lines_to_their_own_ends_and_levels_far_below_are_told(write):
+    runs = []
+    for seed, values in ((0, [0.3, 0.4, 0.5]), (1, [0.4, 0.5])):
+        runs.append(write("a", seed=seed, best_epoch=len(values), valid=None))
+        runs[-1].write_history([{"epoch": n, "bpr": 1 / n, "Recall@20": value} for n, value in enumerate(values, 1)])
+    runs += [write("low", valid={"Recall@20": 0.1}), write("near", valid={"Recall@20": 0.29})]
+    body = learning_curves(make_study(runs, runs[0].path)).body
+    figure = json.loads(re.search(r'json">(.*?)</script>', body)[1])
+    thin = [trace["x"] for trace in figure["data"] if trace.get("line", {}).get("width") == 1]
+    assert thin == [[1, 2, 3], [1, 2]]
+    levels = [
+        trace["y"] for trace in figure["data"] if trace.get("line", {}).get("dash") == "dot" and trace["x"] == [1, 3]
+    ]
+    assert sorted(levels) == [[0.1, 0.1], [0.29, 0.29]]
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert (low, high) == (pytest.approx(0.27), pytest.approx(0.53))
+    assert "Below: low at 0.1000." in body
+
+
+def test_what_never_changes_is_not_drawn(write):
+    run = write("a")
+    run.write_history([{"epoch": n, "coupling/text": 0.1, "uniformity/text": n / 10} for n in (1, 2)])
+    study = make_study([run], run.path)
+    assert diagnostic_charts(study, "coupling", "") == []
+    assert len(diagnostic_charts(study, "uniformity", "")) == 1

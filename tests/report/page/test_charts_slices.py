@@ -36,5 +36,5 @@ def test_slices_by_popularity_modality_and_activity(made):
     assert "Items by the modalities they have" in body
     assert "image + text" in body
     for run in study.groups["popularity"]:  # all users are in one step of activity
-        assert "5–9 interactions" in body
+        assert f"5–9 interactions<br>{run.metrics()['test_users']} users" in str(body).replace("\\u003c", "<")
         assert f"{run.metrics()['test']['Recall@5']:.4f}" in body

@@ -56,3 +56,10 @@ def test_the_budget_is_stated_without_trials_too(write):
 def test_without_a_study_there_is_nothing_to_show(write):
     run = write("a")
     assert tuning(make_study([run], run.path)) is None
+
+
+def test_a_fusion_is_told_from_a_model_that_was_not_tuned(write):
+    runs = [tuned(write, "a"), write("mix", kind="fusion")]
+    body = tuning(make_study(runs, runs[0].path)).body
+    assert "Fused from models above, the weight chosen on validation: mix." in body
+    assert "Not tuned here" not in body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graphrec.report.page.theme import COLOURS, DARK, LIGHT, OUTLINES, SYMBOLS, band, style, swatch
+from graphrec.report.page.theme import COLOURS, DARK, LIGHT, OUTLINES, SYMBOLS, band, log_ticks, style, swatch
 
 
 def luminance(colour: str) -> float:
@@ -43,3 +43,10 @@ def test_a_band_goes_up_one_side_and_down_the_other():
     found = band("a", [1, 2], [0.1, 0.2], [0.3, 0.4], style(0))
     assert found["x"] == [1, 2, 2, 1]
     assert found["y"] == [0.3, 0.4, 0.2, 0.1]
+
+
+def test_labels_of_a_log_axis_thin_out_where_it_is_long():
+    assert log_ticks([1.0, 7.0]) is None
+    assert log_ticks([0.0, 0.01, 0.2]) == "D2"
+    assert log_ticks([0.001, 20.0]) == 1
+    assert log_ticks([]) is None
