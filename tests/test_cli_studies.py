@@ -96,6 +96,25 @@ def test_benchmark_tunes_where_the_file_gives_a_budget(call, config, table, tmp_
     )
 
 
+def test_one_data_set_of_a_file_can_be_chosen_and_overrides_hold_in_each(call, config, tmp_path):
+    values = load_yaml(config)
+    data = {"data": values.pop("data")}
+    datasets = {"one": data | {"training": {"max_epochs": 3}}, "two": data, "three": data}
+    values |= {"seeds": [0], "models": {"mf": MODELS["mf"]}, "datasets": datasets}
+    (tmp_path / "suite.yaml").write_text(dump_yaml(values))
+    out, chosen = tmp_path / "out", ["--only", "one", "--only", "two"]
+    result = call("benchmark", tmp_path / "suite.yaml", "training.max_epochs=1", *chosen, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert {path.name for path in out.iterdir()} == {"one", "two"}
+    assert [load_yaml(path)["training"]["max_epochs"] for path in sorted(out.rglob("config.yaml"))] == [1, 1]
+    again = call("benchmark", out / "one" / "benchmark.yaml", "--out", out / "one")
+    assert "mf, seed 0: already finished" in again.stderr
+    assert "did you mean 'three'" in call("benchmark", tmp_path / "suite.yaml", "--only", "thre").stderr
+    assert "datasets.thre: expected what it is" in call(
+        "benchmark", tmp_path / "suite.yaml", "datasets.thre.training.max_epochs=1"
+    ).stderr.replace("\n", " ")
+
+
 def test_benchmark_says_what_failed_and_shows_the_rest(call, config, tmp_path):
     result = call("benchmark", config, "models.mf.training.learning_rate=1e30", "--out", tmp_path / "out")
     assert result.exit_code == 1
@@ -142,6 +161,15 @@ def test_ablate_shows_differences_on_validation(call, table, tmp_path):
     assert "wide" in text
     assert "validation" in text
     assert not list(out.rglob("users-test.parquet"))
+
+
+def test_ablate_without_its_base_says_what_failed(call, table, tmp_path):
+    settings = [f"training.{key}={value}" for key, value in {**FAST, "learning_rate": 1e30}.items()]
+    switch = ["--switch", "slow: training.learning_rate=0.01"]
+    result = call("ablate", "mf", *settings, "evaluation.ks=[5]", *switch, "--data", table, "--seeds", "0",
+                  "--metric", "recall@5", "--out", tmp_path)  # fmt: skip
+    assert result.exit_code == 1
+    assert "failed: base, seed 0: loss term 'bpr' became" in result.stdout
 
 
 def test_a_grid_becomes_a_heat_map(call, table, tmp_path):

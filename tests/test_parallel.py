@@ -72,7 +72,8 @@ def wait(task: int, marks: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see whether a process is there")
-def test_workers_leave_with_a_parent_that_is_killed(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_leave_with_a_parent_that_is_killed_or_interrupted(tmp_path, number):
     marks = tmp_path / "marks"
     marks.mkdir()
     script = tmp_path / "parent.py"
@@ -80,8 +81,8 @@ def test_workers_leave_with_a_parent_that_is_killed(tmp_path):
     parent = subprocess.Popen([sys.executable, str(script)])
     assert until(lambda: len(list(marks.iterdir())) == 2)
     workers = [int(path.name) for path in marks.iterdir()]
-    parent.kill()
-    parent.wait()
+    parent.send_signal(number)
+    parent.wait(timeout=90)
     assert until(lambda: not any(map(is_running, workers)))
 
 

@@ -28,19 +28,23 @@ def benchmark(
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option(help="Where runs and table go; runs/<name> by default.")] = None,
     jobs: Jobs = 1,
+    only: Annotated[list[str] | None, typer.Option(help="A data set of the file; all by default. Several.")] = None,
 ) -> None:
     """Runs what is missing of a benchmark, tuning each model first where the file gives a budget, and prints tables."""
-    from graphrec.tuning.suite import read_suite, run_suite
+    from graphrec.tuning.suite import only_datasets, read_suite, run_suite
 
     path = find_config(config)
     base = load_yaml(path)
-    values = with_root(apply_overrides(base, overrides or []), data_root)
+    values = _override(base if only is None else only_datasets(base, only), overrides or [])
+    values = with_root(values, data_root)
     _check_labels(base, values)
     parts = read_suite(values, where=path.name)
     folder = out or Path("runs") / path.stem
-    found = run_suite(values, folder, jobs=jobs, where=path.name)
-    for name, part in parts.items():
-        present(found[name], part.config.reference, folder / name)
+
+    def show(name: str, result: BenchmarkResult) -> None:
+        present(result, parts[name].config.reference, folder / name)
+
+    found = run_suite(values, folder, jobs=jobs, where=path.name, after=show)
     if any(result.failures for result in found.values()):
         raise typer.Exit(1)
 
@@ -116,6 +120,8 @@ def ablate(
     folder = out or Path("runs") / f"ablate-{_label(values, where).replace(':', '.')}"
     found = run_benchmark(config, folder, jobs=jobs, score_test=test)
     part = "test" if test else "valid"
+    if switch and config["reference"] not in {run.metrics()["label"] for run in found.runs}:
+        _fail(found)  # nothing to compare with
     if switch:
         table = ablation_table(found.runs, reference=config["reference"], metric=metric, part=part)
         OUT.print(table.to_rich())
@@ -242,6 +248,20 @@ def _seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise ConfigError(f"--seeds: expected different numbers such as 0,1,2, got {text!r}")
     return [int(part) for part in parts]
+
+
+def _override(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Returns a benchmark with overrides, which hold in each of its data sets, also where that sets the same itself."""
+    from graphrec.tuning.space import value_at
+
+    changed = apply_overrides(values, overrides)
+    for override in overrides:
+        path = override.partition("=")[0].strip()
+        named = changed.get("datasets")
+        for name in named if isinstance(named, dict) and not path.startswith("datasets") else ():
+            if value_at(named[name], path):
+                changed = apply_overrides(changed, [f"datasets.{name}.{override}"])
+    return changed
 
 
 def _check_labels(base: dict[str, Any], values: dict[str, Any]) -> None:

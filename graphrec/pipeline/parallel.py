@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from graphrec.runtime import logger, share_machine
@@ -26,7 +28,7 @@ def run_parallel(
 
     A task that raises yields its exception, and the others go on. A process that dies takes with it the tasks that
     were not finished: each of those is tried once more, in a process of its own, so that only the one that kills its
-    process is lost.
+    process is lost. Where the caller is interrupted, or does not ask for the rest, the processes end at once.
 
     Args:
         function: A function at the top of a module; with several jobs it is called in other processes.
@@ -59,7 +61,8 @@ def _pooled(
     for place in range(jobs):
         places.put(place)
     level = logging.getLogger("graphrec").getEffectiveLevel()
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(places, jobs, level, shared))
+    wanted, here = context.Pipe(duplex=False)  # ends when this process closes its end, or dies
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(places, jobs, level, wanted, shared))
     try:
         futures: dict[Future[Any], int] = {pool.submit(_call, function, task): key for key, task in tasks.items()}
         for future in as_completed(futures):
@@ -67,25 +70,29 @@ def _pooled(
             if error is not None and not isinstance(error, Exception):
                 raise error
             yield futures[future], future.result() if error is None else error
+    except BaseException:
+        here.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        here.close()
+        wanted.close()
 
 
-def _begin(places: Any, jobs: int, level: int, shared: Any) -> None:
+def _begin(places: Any, jobs: int, level: int, wanted: Connection, shared: Any) -> None:
     """Sets a worker process up."""
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all at once, and the parent ends its workers
+    threading.Thread(target=_leave_with_parent, args=(wanted,), daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("graphrec").setLevel(level)
     share_machine(places.get(), jobs)
     _SHARED[:] = [shared]
 
 
-def _leave_with_parent() -> None:
-    """Ends this process when the one that started it is gone, which would otherwise leave it waiting for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _leave_with_parent(wanted: Connection) -> None:
+    """Ends this process when the one that started it was interrupted or killed, whatever it is at."""
+    wait([wanted])
+    os._exit(1)
 
 
 def _call(function: Callable[[Any, Any], Any], task: Any) -> Any:

@@ -30,6 +30,7 @@ from graphrec.tuning.trial import COMPLETE, FAIL
 
 log = logger(__name__)
 LOCK, LEASES = "study.lock", "leases"
+TRACKERS = "config.training.trackers"  # two sittings of one study need not agree on them: trials have none
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Desk:
             self._begin()
 
     def take(self) -> Lease | None:
-        """Returns a trial to run, or None once the budget is used up.
+        """Returns a trial to run, or None where the budget is used up, with trials that may still be under way.
 
         What is drawn depends on the seed of the study and on how many trials count before it, not on who draws it, so
         that a study that was interrupted goes on as if it had not been.
@@ -94,6 +95,10 @@ class Desk:
             lock = self._lease(trial.number)
             lock.acquire(timeout=0)
             return Lease(trial, place, lock)
+
+    def is_busy(self) -> bool:
+        """Returns whether a trial is under way, in this process or another."""
+        return any(trial.state.name == "RUNNING" for trial in self._trials())
 
     def finish(self, lease: Lease, outcome: dict[str, Any]) -> None:
         """Notes what came of a trial and gives its lease back."""
@@ -125,7 +130,7 @@ class Desk:
 
     def _begin(self) -> None:
         about, before = self.plan.about(), self.study.user_attrs.get(ABOUT)
-        changes = [] if before is None else differences(before, about)
+        changes = [] if before is None else differences({**before, TRACKERS: about[TRACKERS]}, about)
         if changes:
             raise TuningError(
                 f"the study in {str(self.folder)!r} has another space, objective, setting or data; start in a new "

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 import graphrec
 from graphrec.config import dump_yaml
@@ -33,7 +32,7 @@ class Study:
         objectives: What was looked for; the first one chooses the best.
         trials: A row per trial: ``number``, ``state`` (complete, pruned, failed, lost, running or waiting), ``value``
             of the first objective, with several also ``value.<objective>`` of each, a column per tuned setting by
-            dotted path, ``seconds``, ``epochs``, ``best_epoch``, ``error``, ``retry_of`` and ``same_as``.
+            dotted path, ``seconds``, ``threads``, ``epochs``, ``best_epoch``, ``error``, ``retry_of`` and ``same_as``.
         params: The values of every trial by its number and dotted path, as Optuna keeps them.
         front: The numbers of the best trial, or of those on the Pareto front, the best in the first objective first;
             none before a trial was finished.
@@ -143,8 +142,10 @@ class Study:
             f"Chosen on validation by graphrec tune {graphrec.__version__}; the test split took no part.",
             f"Study {self.folder.name}, trial {number}; budget {self.budget['trials']} trials: {counts}",
             f"Validation: {values}",
-            f"Trained with {torch.get_num_threads()} threads; with another number the last digits may differ.",
         ]
+        threads = self.row(number)["threads"]
+        if pd.notna(threads):
+            lines.append(f"Trained with {threads} threads; with another number the last digits may differ.")
         return "".join(f"# {line}\n" for line in lines)
 
     def _found(self, number: int) -> dict[str, Any]:
@@ -198,10 +199,10 @@ def _front(trials: list[Any], objectives: tuple[str, ...]) -> tuple[int, ...]:
 def _frame(trials: list[Any], objectives: tuple[str, ...], space: Mapping[str, Parameter]) -> pd.DataFrame:
     rows = [_row(trial, objectives, space) for trial in trials]
     several = [f"value.{name}" for name in objectives] if len(objectives) > 1 else []
-    names = ["number", "state", "value", *several, *space, "seconds", "epochs", "best_epoch", "error"]
+    names = ["number", "state", "value", *several, *space, "seconds", "threads", "epochs", "best_epoch", "error"]
     frame = pd.DataFrame(rows, columns=[*names, "retry_of", "same_as"])
     types = dict.fromkeys(("value", *several, "seconds"), "float64")
-    types |= dict.fromkeys(("epochs", "best_epoch", "retry_of", "same_as"), "Int64")
+    types |= dict.fromkeys(("threads", "epochs", "best_epoch", "retry_of", "same_as"), "Int64")
     types |= {path: "Int64" for path, parameter in space.items() if parameter.holds_integers}  # lost ones have none
     return frame.astype(types)
 
@@ -212,5 +213,5 @@ def _row(trial: Any, objectives: tuple[str, ...], space: Mapping[str, Parameter]
     values = outcome.get("values") or [None] * len(objectives)
     row |= {"value": values[0]} | {f"value.{name}": value for name, value in zip(objectives, values, strict=True)}
     row |= {path: trial.params.get(path) for path in space}
-    row |= {name: outcome.get(name) for name in ("seconds", "epochs", "best_epoch", "error", "same_as")}
+    row |= {name: outcome.get(name) for name in ("seconds", "threads", "epochs", "best_epoch", "error", "same_as")}
     return row | {"retry_of": trial.user_attrs.get(RETRY_OF)}

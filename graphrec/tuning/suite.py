@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphrec.config import ConfigError, load_yaml, merge
+from graphrec.config import ConfigError, load_yaml, merge, unknown_name
 from graphrec.data.dataset import Dataset
 from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark
-from graphrec.pipeline.cells import CELL_ERRORS, SharedWork
-from graphrec.pipeline.config import BenchmarkConfig, RunConfig
+from graphrec.pipeline.cells import SharedWork, reason
+from graphrec.pipeline.config import BenchmarkConfig, RunConfig, check_label
 from graphrec.pipeline.prepare import load_data
 from graphrec.runs import STUDY
 from graphrec.runtime import logger
@@ -61,14 +61,15 @@ def run_suite(
     jobs: int = 1,
     data: Dataset | None = None,
     where: str | None = None,
+    after: Callable[[str, BenchmarkResult], None] | None = None,
 ) -> dict[str, BenchmarkResult]:
     """Tunes the models of a benchmark where it gives a budget, then runs what is missing, data set by data set.
 
     Beside the keys of a ``BenchmarkConfig`` a file may have
 
     * ``datasets``: by name what is different for a data set, laid over the rest; a model set to null is left out;
-    * ``tuning``: a ``TuningConfig``, the budget of every model that has something to tune; trials never see the test
-      split, and studies are taken up where they stopped;
+    * ``tuning``: a ``TuningConfig``, the budget of every model that has something to tune, in trials; they never see
+      the test split, and studies are taken up where they stopped;
     * ``search`` in the entry of a model: ranges by dotted path, see ``search_space``.
 
     Runs lie in ``<folder>/<data set>/<label>/seed-<seed>``, studies in ``…/<label>/tuning``, and the settings that
@@ -80,6 +81,7 @@ def run_suite(
         jobs: Trials or cells at once, each in a process of its own.
         data: A data set to use in place of the named one, where there is a single one.
         where: How the settings are called in error messages; the name of the file by default.
+        after: Called with the name and the result of every data set once it is done.
 
     Returns:
         Runs and failures by the name of the data set; a model that could not be tuned is among the failures.
@@ -98,12 +100,30 @@ def run_suite(
     for name, part in parts.items():
         try:
             found[name] = _run_part(part, Path(folder) / name, jobs, data)
-        except CELL_ERRORS as error:
+        except Exception as error:
             if len(parts) == 1:
                 raise
-            log.error("%s failed: %s", name, " ".join(str(error).split()))
-            found[name] = BenchmarkResult([], [Failure("every model", part.config.seeds[0], str(error))])
+            log.error("%s failed: %s", name, reason(error))
+            found[name] = BenchmarkResult([], [_failure(part, "every model", reason(error))])
+        if after is not None:
+            after(name, found[name])
     return found
+
+
+def only_datasets(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Returns a benchmark file with some of its data sets alone.
+
+    >>> only_datasets({"datasets": {"a": {}, "b": {}}, "seeds": [0]}, ["b"])
+    {'datasets': {'b': {}}, 'seeds': [0]}
+
+    Raises:
+        ConfigError: If it has no data set of that name.
+    """
+    known = values.get("datasets") or {}
+    for name in names:
+        if name not in known:
+            raise ConfigError(unknown_name(name, known, kind="data set"))
+    return {**values, "datasets": {name: known[name] for name in known if name in names}}
 
 
 def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[str, Part]:
@@ -121,8 +141,9 @@ def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[s
     parts = {}
     for name, changes in named.items():
         label = f"{where}.datasets.{name}"
-        if not isinstance(changes, Mapping) or set(str(name)) & set("/\\"):
-            raise ConfigError(f"{label}: expected a name for a folder and a mapping, as in {{data: {{name: {name}}}}}")
+        check_label(str(name), f"{where}.datasets")
+        if not isinstance(changes, Mapping) or not _is_mapping(changes.get("data")) or "name" not in changes["data"]:
+            raise ConfigError(f"{label}: expected what it is, as in {{data: {{name: {name}}}}}, got {changes!r}")
         parts[str(name)] = _read_part(str(name), merge(shared, changes), label)
     return parts
 
@@ -136,6 +157,8 @@ def _read_part(name: str, values: Mapping[str, Any], where: str) -> Part:
     given["models"] = {label: _without_search(entry) for label, entry in entries.items()}
     search = {label: entry["search"] for label, entry in entries.items() if _is_mapping(entry) and "search" in entry}
     tuning = None if budget is None else TuningConfig.parse(budget, where=f"{where}.tuning")
+    if tuning is not None and tuning.timeout is not None:
+        raise ConfigError(f"{where}.tuning.timeout: expected none, since every model gets the same number of trials")
     if search and tuning is None:
         raise ConfigError(f"{where}: expected a budget such as tuning: {{trials: 20}} where models have a search")
     BenchmarkConfig.parse(given, where=where)
@@ -159,41 +182,51 @@ def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> Benchm
     if part.tuning is None:
         return benchmark(part.config, root, data=data, jobs=jobs)
     shared = SharedWork(load_data(part.config.data, data))
-    models, failures = dict(part.values["models"]), []
-    for label in part.values["models"]:
+    models, errors = {}, {}
+    for label, entry in part.values["models"].items():
         try:
-            models[label] = _tuned(part, label, part.tuning, shared, root, jobs)
-        except CELL_ERRORS as error:
-            log.error("%s could not be tuned: %s", label, " ".join(str(error).split()))
-            failures.append(Failure(label, part.config.seeds[0], f"could not be tuned: {error}"))
-            del models[label]
+            models[label] = entry | _tuned(part, label, part.tuning, shared, root, jobs)
+        except Exception as error:  # whatever is wrong with one model, the others are tuned
+            log.error("%s could not be tuned: %s", label, reason(error))
+            errors[label] = error
+    if not models:
+        raise next(iter(errors.values()))
+    failures = [_failure(part, label, f"could not be tuned: {reason(error)}") for label, error in errors.items()]
+    for label, missing in _lost_fusions(part, models).items():
+        failures.append(_failure(part, label, f"{', '.join(missing)} could not be tuned; mend it, or leave it out"))
     found = benchmark(_with_models(part, models), root, jobs=jobs, shared=shared)
     return BenchmarkResult(found.runs, [*failures, *found.failures])
 
 
+def _failure(part: Part, label: str, text: str) -> Failure:
+    return Failure(label, part.config.seeds[0], text)
+
+
+def _lost_fusions(part: Part, models: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns the fusions whose parts cannot be chosen among all that were named, and what is missing."""
+    fusions = part.config.fusions.items()
+    missing = {label: [one for one in (*entry.first, *entry.second) if one not in models] for label, entry in fusions}
+    return {label: names for label, names in missing.items() if names}
+
+
 def _tuned(part: Part, label: str, tuning: TuningConfig, shared: SharedWork, root: Path, jobs: int) -> dict[str, Any]:
-    """Returns the entry of a model with the settings that its study found."""
+    """Returns the settings that the study of a model found, for its entry; nothing where there is nothing to tune."""
     settings, search = part.run_settings(label), part.search.get(label, {})
-    entry = dict(part.values["models"][label])
     if not search_space(settings, search):
         log.info("%s has nothing to tune", label)
-        return entry
+        return {}
     prepared = shared.of(RunConfig.parse(settings))
     study = tune(settings, root / label / STUDY, tuning=tuning, search=search, jobs=jobs, prepared=prepared)
     best = {name: study.best[name] for name in ("model", "training", "graph", "features")}
-    if "seed" not in entry["model"]:
+    if "seed" not in part.values["models"][label]["model"]:
         best["model"] = {key: value for key, value in best["model"].items() if key != "seed"}  # each run has its own
-    return entry | best
+    return best
 
 
 def _with_models(part: Part, models: Mapping[str, Any]) -> BenchmarkConfig:
-    """Returns the benchmark with tuned models, without those that could not be tuned."""
-    fusions = {}
-    given: Mapping[str, Any] = part.values.get("fusions", {})
-    for label, entry in given.items():
-        left = {name: [one for one in entry[name] if one in models] for name in ("first", "second")}
-        if left["first"] and left["second"]:
-            fusions[label] = {**entry, **left}
+    """Returns the benchmark with tuned models, without those that could not be tuned and what is made of them."""
+    lost = _lost_fusions(part, models)
+    fusions = {label: entry for label, entry in part.values.get("fusions", {}).items() if label not in lost}
     values = {**part.values, "models": models, "fusions": fusions}
     if values.get("reference") not in {*models, *fusions}:
         values.pop("reference", None)

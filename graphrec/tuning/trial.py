@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.pipeline.result import Run
@@ -58,7 +59,8 @@ def run_trial(plan: Plan, trial: Any) -> dict[str, Any]:
         trial: The Optuna trial, with its values drawn.
 
     Returns:
-        The outcome: ``state``, ``seconds``, ``epochs``, and ``values`` and ``best_epoch``, or the ``error``.
+        The outcome: ``state``, ``seconds``, ``epochs``, ``threads``, and ``values`` and ``best_epoch``, or the
+        ``error``.
     """
     pruned = require("optuna", extra="tune").TrialPruned
     reporter = Reporter(trial if plan.prunes else None, plan.settings.training.metric)
@@ -70,7 +72,8 @@ def run_trial(plan: Plan, trial: Any) -> dict[str, Any]:
     except Exception as error:  # whatever is wrong with these settings, the study goes on with others
         log.debug("trial %d failed", trial.number, exc_info=True)
         outcome = {"state": FAIL, "error": f"{type(error).__name__}: {error}"}
-    return {"epochs": reporter.epoch or None, **outcome, "seconds": time.perf_counter() - began}
+    seconds = time.perf_counter() - began
+    return {"epochs": reporter.epoch or None, **outcome, "seconds": seconds, "threads": torch.get_num_threads()}
 
 
 def value_of(objective: Objective, run: Run) -> float:

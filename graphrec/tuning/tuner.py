@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep, time
 from typing import Any
 
 import pandas as pd
@@ -16,12 +17,14 @@ from graphrec.pipeline.prepare import Prepared
 from graphrec.runtime import logger
 from graphrec.tuning.config import TuningConfig
 from graphrec.tuning.desk import Desk, Lease
+from graphrec.tuning.journal import TuningError
 from graphrec.tuning.plan import Plan, Settings, make_plan
 from graphrec.tuning.space import Entry
 from graphrec.tuning.study import Study
 from graphrec.tuning.trial import COMPLETE, PRUNED, run_trial
 
 log = logger(__name__)
+PAUSE = 0.5  # seconds between looks at a trial that another process runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ def tune(
     What the config sets is fixed, and a hyper-parameter with a declared range that it leaves open is tuned; see
     ``search_space``. The first trial is the config as it is. The test split is taken away before anything else. The
     folder gets the journal, ``best.yaml``, which reproduces the best trial, and ``study.json``, after every trial.
+    ``training.trackers`` are for the runs that follow, not for trials.
 
     Args:
         config: A mapping or the path of a YAML file: the settings of a run that are fixed, and the sections ``search``
@@ -61,7 +65,7 @@ def tune(
         folder: Where the study is kept.
         tuning: Budget and rules, in place of the section of the config, or as a mapping laid over it.
         search: Ranges, laid over the section of the config.
-        jobs: Processes at once. Several calls on one folder share the work as well.
+        jobs: Processes at once. Several calls on one folder share the work as well, and all wait for the last trial.
         data: A data set to use in place of ``config.data.name``.
         prepared: A data set whose features and graph were made already, used without its test split.
 
@@ -72,23 +76,37 @@ def tune(
         FileNotFoundError: If the data is missing.
         MissingExtraError: If Optuna is not installed.
     """
-    began = time.time()
+    began = time()
     plan = make_plan(config, tuning=tuning, search=search, data=data, prepared=prepared)
     sitting = Sitting(plan, Path(folder).resolve(), began + (plan.tuning.timeout or float("inf")))
     Desk(sitting.folder, plan)  # whatever stands against the folder is said before processes are started
-    for _, result in run_parallel(_sit, range(jobs), jobs=jobs, shared=sitting):
-        if isinstance(result, Exception):
-            raise result
+    seats = range(min(jobs, plan.tuning.trials))
+    results = [result for _, result in run_parallel(_sit, seats, jobs=jobs, shared=sitting)]
+    errors = [result for result in results if isinstance(result, Exception)]
+    if len(errors) == len(seats):  # else others have done its work
+        raise _readable(errors[0], sitting.folder)
     return Desk(sitting.folder, plan).write().checked()
 
 
+def _readable(error: Exception, folder: Path) -> Exception:
+    if not isinstance(error, BrokenProcessPool):
+        return error
+    return TuningError(
+        f"the processes of the study in {str(folder)!r} were killed, perhaps for want of memory; run tune again with "
+        "fewer jobs, or smaller settings"
+    )
+
+
 def _sit(task: int, sitting: Sitting) -> None:
-    """Runs trials until the budget or the time is used up."""
+    """Runs trials until the budget or the time is used up, and no other process is at work on one."""
     desk = Desk(sitting.folder, sitting.plan)
-    while time.time() < sitting.until:
+    while time() < sitting.until:
         lease = desk.take()
-        if lease is None:
+        if lease is None and not desk.is_busy():
             return
+        if lease is None:
+            sleep(PAUSE)  # what is best is not known before; and its process may die
+            continue
         try:
             desk.finish(lease, desk.finished_alike(lease) or run_trial(sitting.plan, lease.trial))
         finally:

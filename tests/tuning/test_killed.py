@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from graphrec.tuning import load_study
+from graphrec.tuning import load_study, tuner
 from tests.tuning.small import small, told
 
 ROOT = Path(__file__).parents[2]
@@ -32,15 +32,21 @@ def hanging(tmp_path):
         process.wait()
 
 
-def test_a_trial_under_way_is_left_alone_and_run_once_more_after_its_process_was_killed(tmp_path, hanging):
-    meanwhile = small(tmp_path, tuning={"pruner": "median"})  # a second process on the same study
+def test_a_trial_under_way_is_left_alone_and_run_once_more_after_its_process_was_killed(tmp_path, hanging, monkeypatch):
+    seen = []
+
+    def pause(seconds):
+        """Kills the other process once there is nothing left to do but to wait for it."""
+        seen.append(load_study(tmp_path))
+        hanging.send_signal(signal.SIGKILL)
+        hanging.wait()
+
+    monkeypatch.setattr(tuner, "sleep", pause)
+    study = small(tmp_path, tuning={"pruner": "median"})  # a second process on the same study
+    (meanwhile,) = seen
     assert meanwhile.counts["running"] == 1
     assert meanwhile.row(1)["state"] == "running"
     assert len(meanwhile.trials) == 6
-    hanging.send_signal(signal.SIGKILL)
-    hanging.wait()
-    assert load_study(tmp_path).counts["running"] == 1
-    study = small(tmp_path)
     assert Counter(study.trials["state"])["lost"] == 1
     assert study.counts["running"] == study.counts["waiting"] == 0
     assert len(study.trials) == 7

@@ -8,6 +8,7 @@ import pytest
 
 from graphrec.config import ConfigError, load_yaml
 from graphrec.testing import block_data
+from graphrec.tuning import TuningError
 from graphrec.tuning.suite import read_suite, run_suite
 
 TRAINING = {"max_epochs": 2, "batch_size": 64, "metric": "Recall@5"}
@@ -66,7 +67,10 @@ def test_data_sets_lie_beside_each_other_and_one_that_is_missing_stops_nobody(tm
         "lost": {"data": {"name": "amazon-baby", "root": str(tmp_path / "nowhere")}},
     }
     models = {"popularity": MODELS["popularity"], "freedom": {"model": {"name": "freedom"}}}
-    found = run_suite(SMALL | {"seeds": [0], "models": models, "datasets": datasets}, tmp_path / "out")
+    told = {}
+    config = SMALL | {"seeds": [0], "models": models, "datasets": datasets}
+    found = run_suite(config, tmp_path / "out", after=told.__setitem__)
+    assert told == found
     assert [run.path.relative_to((tmp_path / "out").resolve()).parts[:2] for run in found["small"].runs] == [
         ("small", "popularity"),
         ("small", "oracle"),
@@ -82,8 +86,11 @@ def test_a_model_that_cannot_be_tuned_is_a_failure_of_its_own(data, tmp_path):
         TUNED | {"models": models, "fusions": fusions, "reference": "bad", "seeds": [0]}, tmp_path, data=data
     )[""]
     assert [run.path.parent.name for run in found.runs] == ["ease"]
-    assert [failure.label for failure in found.failures] == ["bad"]
+    assert [failure.label for failure in found.failures] == ["bad", "sum"]
     assert "could not be tuned" in found.failures[0].reason
+    assert "bad could not be tuned" in found.failures[1].reason
+    with pytest.raises(TuningError, match="unknown modality 'smell'"):
+        run_suite(TUNED | {"models": {"bad": models["bad"]}}, tmp_path / "alone", data=data)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +106,9 @@ def test_a_model_that_cannot_be_tuned_is_a_failure_of_its_own(data, tmp_path):
         ),
         ({"datasets": {}}, r"datasets: expected"),
         ({"datasets": {"a": None}}, r"datasets\.a: expected"),
+        ({"datasets": {"a": {"seeds": [0]}}}, r"datasets\.a: expected what it is, as in {data: {name: a}}"),
+        ({"datasets": {"..": {"data": {"name": "synthetic"}}}}, r"datasets: expected a label"),
+        ({"tuning": {"timeout": 60}}, r"tuning\.timeout: expected none"),
         ({"evaluation": {"metrics": ["recal"]}}, "did you mean 'recall'"),
         ({"seeds": [1, 1]}, "different seeds"),
     ],

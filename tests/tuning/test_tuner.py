@@ -7,11 +7,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from graphrec.config import ConfigError, load_yaml
 from graphrec.pipeline import RunConfig, run
 from graphrec.testing import block_data
-from graphrec.tuning import TuningError, load_study, trial
+from graphrec.tuning import TuningError, load_study, trial, tuner
+from graphrec.tuning.desk import Desk
+from graphrec.tuning.plan import make_plan
+from graphrec.tuning.trial import run_trial
 from tests.tuning.small import CONFIG, METRIC, RULES, SPACE, on_call, small, told
 from tests.tuning.test_plan import sealed
 
@@ -52,6 +56,7 @@ def test_the_best_config_reproduces_the_best_validation_value_to_the_last_digit(
     assert found.metrics["valid"][METRIC] == whole.best_value
     assert RunConfig.read(path).to_mapping() == load_yaml(path) == whole.best
     header = path.read_text(encoding="utf-8").splitlines()[:4]
+    assert header[3].startswith(f"# Trained with {torch.get_num_threads()} threads")
     assert all(line.startswith("# ") for line in header)
     assert f"trial {whole.best_trial}; budget 6 trials" in header[1]
     assert f"{METRIC} = {whole.best_value!r}" in header[2]
@@ -273,3 +278,29 @@ def test_the_search_of_the_call_is_checked_like_that_of_the_file(tmp_path):
     with pytest.raises(ConfigError, match=r"search\.model\.num_layer: unknown setting"):
         small(tmp_path, search={"model.num_layer": [1, 2]})
     assert not list(tmp_path.iterdir())
+
+
+def test_trackers_may_change_between_two_sittings(whole):
+    training = CONFIG["training"] | {"trackers": []}
+    study = small(whole.folder, config={**CONFIG, "training": training})
+    assert study.best_value == whole.best_value
+
+
+def test_a_call_waits_for_the_last_trial_of_another_and_takes_it_over_if_that_dies(whole, tmp_path, monkeypatch):
+    data, rules = block_data(), {**RULES, "trials": 2}
+    other = Desk(tmp_path, make_plan(CONFIG, tuning=rules, data=data))
+    held = other.take(), other.take()
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            other.finish(held[0], run_trial(other.plan, held[0].trial))
+        if len(pauses) == 2:
+            other.release(held[1])  # its process dies
+
+    monkeypatch.setattr(tuner, "sleep", pause)
+    study = small(tmp_path, tuning={"trials": 2})
+    assert len(pauses) == 2
+    assert study.row(0)["value"] == whole.row(0)["value"]
+    assert list(study.trials["state"]) == ["complete", "lost", "complete"]
