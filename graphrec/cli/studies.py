@@ -257,7 +257,7 @@ def _override(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     changed = apply_overrides(values, overrides)
     for override in overrides:
         path = override.partition("=")[0].strip()
-        named = changed.get("datasets")
+        named: Any = changed.get("datasets")
         for name in named if isinstance(named, dict) and not path.startswith("datasets") else ():
             if value_at(named[name], path):
                 changed = apply_overrides(changed, [f"datasets.{name}.{override}"])

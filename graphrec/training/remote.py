@@ -86,13 +86,20 @@ class MLflow:
 
     def _experiment(self, artifacts: Path | None) -> str:
         from mlflow.environment_variables import MLFLOW_EXPERIMENT_NAME
+        from mlflow.exceptions import MlflowException
 
         wanted = MLFLOW_EXPERIMENT_NAME.get() or PROJECT
         found = self._client.get_experiment_by_name(wanted)
         if found is not None:
             return str(found.experiment_id)
         location = None if artifacts is None else (artifacts / "artifacts").resolve().as_uri()
-        return str(self._client.create_experiment(wanted, artifact_location=location))
+        try:
+            return str(self._client.create_experiment(wanted, artifact_location=location))
+        except MlflowException:
+            found = self._client.get_experiment_by_name(wanted)
+            if found is None:
+                raise
+            return str(found.experiment_id)  # another run of the benchmark made it in the meantime
 
 
 class WandB:

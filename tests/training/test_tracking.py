@@ -201,6 +201,19 @@ def test_mlflow_makes_a_new_run_where_the_old_one_is_unknown(tmp_path, mlflow_cl
     assert mlflow_client.get_run(kept).info.status == "FAILED"
 
 
+def test_mlflow_takes_the_experiment_that_another_process_makes_at_the_same_time(tmp_path, mlflow_client, monkeypatch):
+    made = mlflow_client.create_experiment(tmp_path.name)
+    look, calls = type(mlflow_client).get_experiment_by_name, []
+
+    def too_early(client, name):
+        calls.append(name)
+        return None if len(calls) == 1 else look(client, name)
+
+    monkeypatch.setattr(type(mlflow_client), "get_experiment_by_name", too_early)
+    remote.MLflow(tmp_path / "mlflow", name="mf", config=CONFIG).close()
+    assert len(mlflow_client.search_runs([made])) == 1
+
+
 def offline_records(folder):
     """Returns the records of all offline runs in a folder: a LevelDB log of protobuf messages, below one block."""
     import wandb
