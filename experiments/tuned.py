@@ -38,8 +38,8 @@ def restore(out: Path) -> None:
             shutil.copyfile(journal, target)
 
 
-def collect(out: Path, reference: str) -> None:
-    """Copies the small results of whatever is finished."""
+def collect(out: Path, order: list[str], reference: str) -> None:
+    """Copies the small results of whatever is finished; the table in the order of the labels."""
     for journal in sorted(out.glob("*/*/tuning/journal.log")):
         name, label = journal.relative_to(out).parts[:2]
         target = RESULTS / name / label
@@ -56,6 +56,7 @@ def collect(out: Path, reference: str) -> None:
         for reason in problems.values():
             print(f"left out: {reason}")
         scored = [run for run in runs if run.metrics()["test"] is not None]
+        scored.sort(key=lambda run: order.index(run.metrics()["label"]))
         labels = {run.metrics()["label"] for run in scored}
         table = report(scored, reference=reference if reference in labels else None)
         table.write(RESULTS / folder.name)
@@ -84,7 +85,7 @@ def main() -> None:
         for name, found in run_suite(values, options.out, jobs=options.jobs).items():
             for failure in found.failures:
                 print(f"failed: {name}, {failure}")
-    collect(options.out, values["reference"])
+    collect(options.out, [*values["models"], *values["fusions"]], values["reference"])
 
 
 if __name__ == "__main__":
