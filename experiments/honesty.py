@@ -11,12 +11,13 @@ what tables and ``graphrec compare`` go by: with one comparison the correction c
 - ``closed``: collective EASE on the noise against EASE, each the best of nine settings on validation.
 - ``null``: HeteroLightGCN against itself, every run of either with noise of its own. Nothing can be better, so both
   sides must be declared better equally often, together in 5 % of cases.
-- ``draws``: the same, with one draw of noise for all seeds of a model, as real features are one draw. No test can
-  tell a lucky draw from a good model by users and seeds: it may be declared somewhat more often.
+- ``draws``: the same, with one draw of noise for all seeds of a model, as real features are one draw. A test of users
+  and seeds could not tell a lucky draw from a good model, if there were such draws.
 
 The catalogues have no cold items: a model without content never recommends those, and any content, even noise, does,
-which is a difference and no mistake. Settings were fixed on generation seeds from 1000. What is finished is kept in
-``runs/honesty.jsonl``: a stopped run goes on where it stopped.
+which is a difference and no mistake. Settings were fixed on generation seeds from 1000. The test scores of every user
+are kept in ``runs/honesty.jsonl``, and compared at the end: a stopped run goes on where it stopped, and another test is
+tried without training again.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from graphrec import generate
 from graphrec.data.catalog import Catalog
 from graphrec.data.dataset import Dataset, Vectors
 from graphrec.evaluation.ranking import Evaluation
-from graphrec.evaluation.significance import LEVEL, compare
+from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare
 from graphrec.pipeline import RunConfig
 from graphrec.pipeline.prepare import Prepared, prepare
 from graphrec.pipeline.result import Run
@@ -59,7 +61,7 @@ COLLECTIVE = [
     for value in (30, 100, 300)
     for weight in (3, 30, 300)
 ]
-Pair = tuple[Sequence[Evaluation] | Evaluation, Sequence[Evaluation] | Evaluation]
+Pair = tuple[Sequence[Evaluation], Sequence[Evaluation]]
 
 
 def catalogue(repetition: int, folder: Path) -> Dataset:
@@ -104,7 +106,7 @@ def trained(data: Dataset, repetition: int) -> Pair:
 def closed(data: Dataset, repetition: int) -> Pair:
     """Collective EASE with noise against EASE."""
     place = noisy(data, repetition, 0)
-    return best(COLLECTIVE, place)[1].evaluate(), best(EASE, place)[1].evaluate()
+    return [best(COLLECTIVE, place)[1].evaluate()], [best(EASE, place)[1].evaluate()]
 
 
 def null(data: Dataset, repetition: int) -> Pair:
@@ -131,14 +133,19 @@ PARTS: dict[str, Callable[[Dataset, int], Pair]] = {"trained": trained, "closed"
 
 
 def repeat(part: str, repetition: int, folder: Path) -> dict[str, Any]:
-    """Returns what the toolkit says about one pair of models on one catalogue."""
+    """Returns the test scores of one pair of models on one catalogue: by metric and model a row per run."""
     began = time.perf_counter()
-    first, second = PARTS[part](catalogue(repetition, folder), repetition)
-    row: dict[str, Any] = {"part": part, "repetition": repetition}
-    for metric in METRICS:
-        found = compare(first, second, metric)
-        row[metric] = {name: getattr(found, name) for name in ("first", "second", "p_value", "low", "high")}
-    return row | {"seconds": round(time.perf_counter() - began, 2)}
+    pair = PARTS[part](catalogue(repetition, folder), repetition)
+    scores = {metric: [[list(run.by_id()[metric].round(6)) for run in runs] for runs in pair] for metric in METRICS}
+    return {"part": part, "repetition": repetition, "seconds": round(time.perf_counter() - began, 2)} | scores
+
+
+def decision(row: Mapping[str, Any], metric: str) -> Comparison:
+    """Returns what the toolkit says about a pair; closed forms have no seeds."""
+    first, second = ([pd.Series(run) for run in runs] for runs in row[metric])
+    if row["part"] == "closed":
+        return compare(Scores.solved(first[0], metric), Scores.solved(second[0], metric), metric)
+    return compare(dict(zip(SEEDS, first, strict=True)), dict(zip(SEEDS, second, strict=True)), metric)
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -149,18 +156,17 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _counts(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    cells = [row[metric] for row in rows]
-    declared = [cell["p_value"] < LEVEL for cell in cells]
-    better = [cell["first"] > cell["second"] for cell in cells]
-    first = sum(one and up for one, up in zip(declared, better, strict=True))
-    outside = sum(not cell["low"] <= 0 <= cell["high"] for cell in cells)
+    cells = [decision(row, metric) for row in rows]
+    declared = [cell.p_value < LEVEL for cell in cells]
+    first = sum(one and cell.difference > 0 for one, cell in zip(declared, cells, strict=True))
+    outside = sum(not cell.low <= 0 <= cell.high for cell in cells)
     return {
         "repetitions": len(cells),
         "first_better": _share(first, len(cells)),
         "second_better": _share(sum(declared) - first, len(cells)),
         "either_better": _share(sum(declared), len(cells)),
         "interval_without_zero": _share(outside, len(cells)),
-        "mean_difference": round(float(np.mean([cell["first"] - cell["second"] for cell in cells])), 5),
+        "mean_difference": round(float(np.mean([cell.difference for cell in cells])), 5),
     }
 
 

@@ -56,7 +56,7 @@ MODELS = {
 }
 OWN: dict[str, dict[str, Any]] = {
     "lfm2k": {"hetero-lightgcn": {"relations": None, "coupling": {"text": 0.1, "vggish": 0.1, "whisper": 0.1}}},
-    "amazon-baby": {"collective-ease": {"name": "collective-ease", "regularization": 400, "content_weight": 30}},
+    "amazon-baby": {"collective-ease": {"name": "collective-ease", "regularization": 400, "content_weight": 10}},
 }
 TRIED = (3, 10, 30, 100, 300)  # content weights of collective EASE on Amazon-Baby
 
