@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from graphrec.evaluation.corrections import CORRECTION_NAMES
 from graphrec.evaluation.significance import LEVEL
@@ -13,8 +13,10 @@ from graphrec.report.marking import MARKS, RUN_MARKS, is_closed_form
 
 if TYPE_CHECKING:
     from graphrec.report.table import Report, Row
+    from graphrec.runs import RunFolder
 
 UNTUNED = "none"
+ENDED = ("complete", "pruned", "failed")  # states of trials that were run to an end of their own
 
 
 def footnotes_of(table: Report, more: Sequence[str] = ()) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def _tuning(models: Iterable[Row]) -> list[str]:
     """Returns the budget of every model that was tuned, and which were not."""
     budgets: dict[str, list[str]] = defaultdict(list)
     for row in models:
-        budgets[_budget(row.runs[0].study())].append(row.label)
+        budgets[_budget(row.runs[0])].append(row.label)
     if set(budgets) <= {UNTUNED}:
         return []
     return [f"tuning: {'; '.join(f'{budget} ({_names(labels)})' for budget, labels in budgets.items())}"]
@@ -106,5 +108,13 @@ def _names(labels: Sequence[str]) -> str:
     return ", ".join(labels)
 
 
-def _budget(study: Mapping[str, Any] | None) -> str:
-    return UNTUNED if study is None else f"{study.get('budget', {}).get('trials', 'some')} trials on validation"
+def _budget(run: RunFolder) -> str:
+    """Returns what was spent, which is not always what the last call asked for: an earlier one may have run more."""
+    if run.metrics().get("kind") == "fusion":
+        return f"as its parts, then {len(run.config().get('weights', ()))} weights on validation"
+    study = run.study()
+    if study is None:
+        return UNTUNED
+    asked, states = study["budget"]["trials"], study.get("trials", {})
+    done = sum(states.get(state, 0) for state in ENDED) if states else asked
+    return f"{done if done >= asked else f'{done} of {asked}'} trials on validation"

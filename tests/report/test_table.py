@@ -215,6 +215,15 @@ def test_the_tuning_budget_is_named(write, tmp_path):
     assert not any(note.startswith("tuning") for note in report([write("plain", name="again/seed-0")]).footnotes)
 
 
+@pytest.mark.parametrize(("complete", "said"), [(17, "20 trials"), (16, "19 of 20 trials"), (37, "40 trials")])
+def test_the_tuning_budget_is_what_was_spent(write, tmp_path, complete, said):
+    states = {"complete": complete, "pruned": 2, "failed": 1, "lost": 3, "running": 0, "waiting": 0}
+    runs = [write("tuned", name="tuned/seed-0"), write("sum", name="sum/seed-0", kind="fusion")]
+    write_json(tmp_path / "tuned" / "tuning" / "study.json", {"budget": {"trials": 20}, "trials": states})
+    notes = report(runs).footnotes
+    assert f"tuning: {said} on validation (tuned); as its parts, then 0 weights on validation (sum)" in notes
+
+
 def test_unknown_names_are_refused(runs):
     with pytest.raises(ConfigError, match="unknown label 'bass': did you mean 'base'"):
         report(runs, reference="bass")
