@@ -81,6 +81,13 @@ def test_a_point_says_its_value_when_it_is_hovered_over(visit):
     assert "k = 10" in label.first.text_content()
 
 
+def test_no_button_sends_a_chart_away(visit):
+    tab = visit()
+    names = drawn(tab, "by-k").locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)")
+    assert "Zoom" in names
+    assert not [name for name in names if "share" in name.lower() or "cloud" in name.lower()]
+
+
 def test_the_theme_is_switched_and_remembered(visit):
     tab = visit(color_scheme="light")
     chart = drawn(tab, "by-k")

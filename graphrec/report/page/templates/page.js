@@ -49,6 +49,7 @@
       legend: narrow || own.legend?.orientation === "h"
         ? { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { size: 12 } }
         : { orientation: "v", x: 1.02, y: 1, font: { size: 12 }, tracegroupgap: 2 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colours["@muted"], activecolor: colours["@ink"] },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       hovermode: "closest",
     };
@@ -68,7 +69,8 @@
     const layout = layoutOf(element.figure.layout, colours, element);
     Plotly.react(place, resolved(element.figure.data, colours), layout, {
       responsive: true, displaylogo: false, displayModeBar: phone.matches ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      showSendToCloud: false, plotlyServerURL: "",  // nothing leaves the page
+      modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
     });
     element.dataset.drawn = theme();
   };
