@@ -68,6 +68,7 @@ def test_tune_writes_a_config_that_train_takes(call, table, tmp_path):
     assert trained.exit_code == 0, trained.stderr
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["valid"]["Recall@5"]
     assert found == json.loads((out / "study.json").read_text())["best"]["values"]["Recall@5"]
+    assert "2 complete" in call("tune", out).stdout
     only = call("tune", out, "--export")
     assert only.exit_code == 0
     assert "trials.parquet" in only.stdout
@@ -190,6 +191,7 @@ def test_a_grid_becomes_a_heat_map(call, table, tmp_path):
         (["ablate", "mf"], "either --switch or --grid"),
         (["ablate", "mf", "--switch", "model.l2=0", "--seeds", "0,0"], "--seeds: expected different numbers"),
         (["ablate", "mf", "--switch", "data.name=x"], "data"),
+        (["ablate", "quickstart", "--switch", "model.l2=0"], "quickstart.yaml has several models"),
         (["report", "nowhere"], "expected finished runs"),
         (["compare", "nowhere"], "expected finished runs"),
     ],

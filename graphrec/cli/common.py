@@ -89,7 +89,12 @@ def run_settings(target: str) -> tuple[dict[str, Any], str]:
         path = find_config(target)
     except ConfigError as error:
         raise ConfigError(f"{error}; or {unknown_name(target, MODELS, kind='model')}") from None
-    return load_yaml(path), path.name
+    values = load_yaml(path)
+    if "models" in values:
+        raise ConfigError(
+            f"expected the settings of one run, but {path.name} has several models; see graphrec benchmark"
+        )
+    return values, path.name
 
 
 def with_root(values: dict[str, Any], root: Path | None) -> dict[str, Any]:

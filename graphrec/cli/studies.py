@@ -64,12 +64,12 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="The folder of the study; runs/tune-<label> by default.")] = None,
     export: Annotated[bool, typer.Option("--export", help="Write the trials as Parquet, and Optuna's plots.")] = False,
 ) -> None:
-    """Looks for the settings that are best on validation; run again, it goes on. STUDY --export only exports one."""
+    """Looks for the settings that are best on validation; run again, it goes on. STUDY only shows or exports one."""
     from graphrec.tuning import load_study
     from graphrec.tuning import tune as run_tuning
 
-    if export and (Path(target) / "journal.log").is_file():
-        _export(load_study(target))
+    if (Path(target) / "journal.log").is_file():
+        _show_study(load_study(target), export)
         return
     values, where = run_settings(target)
     values = with_root(apply_overrides(values, overrides or []), data_root)
@@ -78,10 +78,7 @@ def tune(
     budget = {"trials": trials, "timeout": timeout, "objectives": objective or None}
     folder = out or Path("runs") / f"tune-{_label(values, where).replace(':', '.')}"
     given = {name: value for name, value in budget.items() if value is not None}
-    study = run_tuning(values, folder, tuning=given, jobs=jobs)
-    _show_study(study)
-    if export:
-        _export(study)
+    _show_study(run_tuning(values, folder, tuning=given, jobs=jobs), export)
 
 
 def ablate(
@@ -215,8 +212,10 @@ def _finished(path: Path) -> list[RunFolder]:
     return found
 
 
-def _show_study(study: Study) -> None:
+def _show_study(study: Study, with_plots: bool) -> None:
     from rich.table import Table
+
+    from graphrec.tuning.export import export
 
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     plain(f"study {study.folder}: {counts}")
@@ -228,13 +227,10 @@ def _show_study(study: Study) -> None:
         value = parameter.decode(study.params[study.best_trial][path])
         table.add_row(path, f"{value:.4g}" if isinstance(value, float) else str(value))
     OUT.print(table)
-    plain(f"wrote {study.folder / 'best.yaml'}; now try: graphrec train {study.folder / 'best.yaml'}")
-
-
-def _export(study: Study) -> None:
-    from graphrec.tuning.export import export
-
-    _say_written(export(study.folder))
+    plain(f"settings of trial {study.best_trial}: {study.folder / 'best.yaml'}")
+    plain(f"now try: graphrec train {study.folder / 'best.yaml'}")
+    if with_plots:
+        _say_written(export(study.folder))
 
 
 def _label(values: dict[str, Any], where: str) -> str:
