@@ -110,7 +110,7 @@ def _detail(study: Study, metric: str, found: Contest, other: str) -> str:
     return (
         f"{found.best} − {other}: {signed(pair.difference)}, {ends}, "
         f"p {'' if p.startswith('<') else '= '}{p.replace('<', '< ')} ({_sample(pair)}; corrected for "
-        f"{len(found.p_values)} comparison{'s' if len(found.p_values) > 1 else ''}). "
+        f"{len(found.p_values)} comparison{'s' if len(found.p_values) > 1 else ''} of {found.best}). "
         f"One such test finds a difference of {pair.detectable:.4f} in 4 of 5 cases."
     )
 

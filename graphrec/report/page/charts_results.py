@@ -13,7 +13,7 @@ from graphrec.report.page.answer import signed
 from graphrec.report.page.section import Section, chart, heading, notes, number, table
 from graphrec.report.page.study import Study
 from graphrec.report.page.theme import axes
-from graphrec.report.table import Row
+from graphrec.report.table import Report, Row
 
 ROW = 34  # CSS pixels per model
 MEANINGS = ("significantly better than the reference", "significantly worse than the reference")
@@ -26,13 +26,24 @@ def main_table(study: Study) -> Section | None:
     shown = study.table
     rows = [_cells(study, row) for row in shown.rows]
     body = table(header(shown), rows, caption=f"{shown.title}; 95 % interval over users and seeds below each mean")
-    body += notes(shown.footnotes)
+    body += notes([*shown.footnotes, *_families(shown)])
     drawn = [row for row in shown.rows if not row.is_ceiling and shown.tested in row.intervals]
     if len(drawn) > 1:
         body += heading(f"{shown.tested} with its interval") + _picture(study, drawn)
         body += notes(["Whether two models differ is told by their paired test, not by whether intervals overlap."])
     lead = "A number is bold where the model is significantly better than every other; where none is, none is bold."
     return Section("results", "Results", lead, body)
+
+
+def _families(shown: Report) -> list[str]:
+    """Returns why a number can be bold without a mark, and the answer have another p-value than the table."""
+    several = any(found.winner and len(found.p_values) > 1 for found in shown.contests.values())
+    if shown.reference is None or not several:
+        return []
+    return [
+        f"marks and p-values are of every model against {shown.reference}, bold is of the best in a column against all "
+        "others; each is corrected for its own comparisons, so that a number can be bold without a mark"
+    ]
 
 
 def _cells(study: Study, row: Row) -> list[Markup]:

@@ -33,3 +33,11 @@ def test_nothing_is_bold_without_a_significant_winner(write):
 def test_footnotes_come_along(runs):
     study = make_study(runs, runs[0].path)
     assert main_table(study).body.count("<li>") == len(study.table.footnotes) + 1
+
+
+def test_marks_and_bold_numbers_are_told_apart_where_their_corrections_differ(runs, write):
+    more = [*runs, *(write("c", 0.3, seed, noise=1) for seed in (0, 1, 2))]
+    said = "marks and p-values are of every model against a, bold is of the best"
+    assert said in main_table(make_study(more, more[0].path, reference="a")).body
+    assert said not in main_table(make_study(more, more[0].path)).body
+    assert said not in main_table(make_study(runs, runs[0].path, reference="a")).body  # one comparison is all there is
