@@ -137,7 +137,7 @@ def undisturbed(folder: Path, jobs: int) -> float:
     since = wait_for_work(process, folder, began)
     if process.wait():
         raise SystemExit("the undisturbed benchmark failed")
-    return time.time() - since
+    return newest(folder) - since
 
 
 def at_random(scratch: Path, jobs: int, kills: int, draw: random.Random, lasted: float) -> list[str]:
@@ -149,7 +149,7 @@ def at_random(scratch: Path, jobs: int, kills: int, draw: random.Random, lasted:
         ended = "not"
         if turn <= kills:
             wait_for_work(process, folder, began)
-            moment = draw.uniform(0.0, 2.0) * lasted / (kills + 1)
+            moment = draw.uniform(0.0, lasted / kills)  # all of them together come to half of the work
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=moment)
             ended = f"{moment:.2f} s" if process.poll() is None else "not"
