@@ -21,7 +21,7 @@ import torch
 from graphrec.config import apply_overrides, load_yaml
 from graphrec.report import report
 from graphrec.runs import RunFolderError, scan_runs
-from graphrec.tuning.suite import run_suite
+from graphrec.tuning.suite import only_datasets, run_suite
 
 ROOT = Path(__file__).resolve().parent
 CONFIG, RESULTS = ROOT.parent / "configs" / "benchmark-tuned.yaml", ROOT / "results" / "tuned"
@@ -79,7 +79,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads * options.jobs)
     values = apply_overrides(load_yaml(CONFIG), options.overrides)
-    values["datasets"] = {name: values["datasets"][name] for name in options.only or values["datasets"]}
+    values = only_datasets(values, options.only) if options.only else values
     if not options.collect:
         restore(options.out)
         for name, found in run_suite(values, options.out, jobs=options.jobs).items():
