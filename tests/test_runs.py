@@ -335,3 +335,18 @@ def test_lists_come_back_in_the_order_of_the_users(tmp_path):
     assert place.users("test").index.tolist() == ["b", "a"]
     assert place.has_lists("test")
     np.testing.assert_array_equal(place.lists("test"), lists)
+
+
+def test_a_folder_with_only_a_half_written_first_file_is_free(tmp_path):
+    (tmp_path / ".environment.json.partial").write_text("{")
+    RunFolder(tmp_path).check_own()
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="with other files"):
+        RunFolder(tmp_path).check_own()
+
+
+def test_scores_that_an_interrupted_process_noted_are_noted_once(tmp_path):
+    place = RunFolder(tmp_path)
+    for recall in (0.25, 0.25, 0.5):
+        place.log_first_evaluation({"test": {"Recall@5": recall}})
+    assert [entry["test"]["Recall@5"] for entry in place.evaluations()] == [0.25, 0.5]

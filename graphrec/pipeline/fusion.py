@@ -174,7 +174,7 @@ def _write(
     for name, part in zip(("valid", "test"), parts, strict=True):
         place.write_users(name, part)
     entry = {"time": now(), "graphrec": graphrec.__version__, "again": False, "test": parts[1].mean()}
-    place.log_evaluation(entry)
+    place.log_first_evaluation(entry)
 
 
 def _metrics(

@@ -116,7 +116,7 @@ class RunFolder:
         Raises:
             RunFolderError: If it holds something else.
         """
-        if self.path.is_file() or (self.path.is_dir() and not self.exists() and any(self.path.iterdir())):
+        if self.path.is_file() or (self.path.is_dir() and not self.exists() and self._holds_others()):
             raise RunFolderError(f"expected a new or empty folder for the run, got {str(self.path)!r} with other files")
 
     def begin(self, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
@@ -174,6 +174,11 @@ class RunFolder:
     def log_evaluation(self, entry: Mapping[str, Any]) -> None:
         """Notes that the test set was scored."""
         append_line(self.path / EVALUATIONS, entry)
+
+    def log_first_evaluation(self, entry: Mapping[str, Any]) -> None:
+        """Notes that the test set was scored, unless an interrupted process noted the same scores."""
+        if all(known["test"] != entry["test"] for known in self.evaluations()):
+            self.log_evaluation(entry)
 
     def write_users(self, part: str, evaluation: Evaluation) -> None:
         """Writes the metrics of every user of ``"valid"`` or ``"test"``, by external id."""
@@ -263,6 +268,10 @@ class RunFolder:
         """Returns the training fingerprint of a model that is solved anew on load; None for a trained one."""
         path = self.path / CLOSED_FORM
         return str(read_json(path)["train"]) if path.is_file() else None
+
+    def _holds_others(self) -> bool:
+        """Returns whether there are files besides the first one of a run, left half written by an interruption."""
+        return any(path.name != f".{ENVIRONMENT}.partial" for path in self.path.iterdir())
 
     def _users(self, part: str) -> Path:
         return self.path / f"users-{part}.parquet"
