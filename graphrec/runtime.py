@@ -30,6 +30,10 @@ class MissingExtraError(ImportError):
     """A package is needed that an extra of graphrec brings; the message says how to install it."""
 
 
+# what bad input raises: the message says all, without the type and a traceback
+PLAIN_ERRORS = (ValueError, KeyError, FloatingPointError, OSError, MemoryError, MissingExtraError)
+
+
 def logger(name: str) -> logging.Logger:
     """Returns the logger of a module; the library never configures handlers itself."""
     return logging.getLogger(name)

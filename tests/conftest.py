@@ -39,3 +39,14 @@ def real_data():
         return folder
 
     return find
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Returns a function that runs a command line in this process, on a wide terminal."""
+    from typer.testing import CliRunner
+
+    from graphrec.cli import app
+
+    monkeypatch.setenv("COLUMNS", "240")
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])

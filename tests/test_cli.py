@@ -7,24 +7,13 @@ import sys
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 import graphrec
-from graphrec.cli import app, find_config
+from graphrec.cli import find_config
 from graphrec.config import ConfigError, dump_yaml, load_yaml
 from graphrec.runs import open_run
 
 FAST = ["training.max_epochs=1", "training.batch_size=256", "graph.neighbors=3"]
-
-
-@pytest.fixture
-def call(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 @pytest.fixture

@@ -6,21 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from graphrec.cli import app
 from graphrec.data.drawing import Look
 from tests.features.finetuning.tiny import text_pairs, tiny_bert
-
-
-@pytest.fixture
-def call(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "240")
-
-    def run(*arguments: object):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 @pytest.fixture

@@ -21,16 +21,6 @@ MODELS = {
 }
 
 
-@pytest.fixture
-def call(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     pairs = [(user, item) for user in range(40) for item in range(30) if (user + item) % 2 == 0 and (user * item) % 3]

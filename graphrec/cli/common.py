@@ -14,12 +14,10 @@ from rich.logging import RichHandler
 from typer.core import TyperGroup
 
 from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_name
-from graphrec.runtime import MissingExtraError, package_folder, rank
+from graphrec.runtime import PLAIN_ERRORS, package_folder, rank
 
 OUT = Console() if sys.stdout.isatty() else Console(width=140)  # a table in a file is not to be cut
 ERR = Console(stderr=True)
-# ConfigError and others are ValueErrors
-BAD_INPUT = (ValueError, KeyError, FloatingPointError, OSError, MemoryError, MissingExtraError)
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as model.num_layers=3.")]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", help="The folder of the named data sets.")]
 
@@ -31,7 +29,7 @@ class Commands(TyperGroup):
         """Runs a command; with ``--debug`` errors keep their traceback."""
         try:
             return super().invoke(ctx)
-        except BAD_INPUT as error:
+        except PLAIN_ERRORS as error:
             if ctx.params.get("debug"):
                 raise
             ERR.print(f"error: {_message(error)}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,6 @@ from graphrec.data.dataset import Dataset
 from graphrec.data.files import write_json, write_text
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.pipeline.cells import (
-    CELL_ERRORS,
     BusyError,
     Cell,
     SharedWork,
@@ -34,7 +33,7 @@ from graphrec.pipeline.parallel import run_parallel
 from graphrec.pipeline.prepare import Prepared, check_test, load_data
 from graphrec.pipeline.result import measure_scorer
 from graphrec.runs import ORACLE, RunFolder, now, peak_memory
-from graphrec.runtime import logger, rank
+from graphrec.runtime import PLAIN_ERRORS, logger, rank
 
 log = logger(__name__)
 SETTINGS, FAILURES = "benchmark.yaml", "failures.json"
@@ -168,7 +167,7 @@ def _run_all(cells: Sequence[Cell], shared: SharedWork, jobs: int) -> dict[tuple
 
 
 def _logged(cell: Cell, error: Exception) -> Exception:
-    if not isinstance(error, CELL_ERRORS):
+    if not isinstance(error, PLAIN_ERRORS):
         log.debug("%s, seed %d", *cell.key, exc_info=error)
     log.error("%s, seed %d failed: %s", *cell.key, reason(error))
     return error

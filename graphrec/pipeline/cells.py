@@ -15,18 +15,10 @@ from graphrec.pipeline.prepare import Prepared, check, prepare
 from graphrec.pipeline.result import build_model
 from graphrec.pipeline.train import execute, is_same
 from graphrec.runs import RunFolder, RunFolderError
-from graphrec.runtime import MissingExtraError, logger, rank
+from graphrec.runtime import PLAIN_ERRORS, logger, rank
 
 log = logger(__name__)
 LOCKS = ".locks"
-CELL_ERRORS = (
-    ValueError,
-    KeyError,
-    FloatingPointError,
-    OSError,
-    MemoryError,
-    MissingExtraError,
-)  # say all by themselves
 
 
 class BusyError(RunFolderError):
@@ -104,7 +96,7 @@ def try_out(cells: Sequence[Cell], shared: SharedWork) -> dict[tuple[str, int], 
 def reason(error: Exception) -> str:
     """Returns what went wrong in one line; the type of the error stands in front unless its message says it all."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, CELL_ERRORS) and text else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, PLAIN_ERRORS) and text else f"{type(error).__name__}: {text}"
 
 
 def is_finished(cell: Cell, prepared: Prepared) -> bool:
@@ -184,6 +176,6 @@ def _wrong_with(config: RunConfig, shared: SharedWork) -> Exception | None:
 def _wrong_with_folder(cell: Cell, shared: SharedWork) -> Exception | None:
     try:
         is_finished(cell, shared.of(cell.config))
-    except CELL_ERRORS as error:
+    except PLAIN_ERRORS as error:
         return error
     return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,13 @@ def run_fusions(
         by_label.setdefault(run.metrics()["label"], {})[run.metrics()["seed"]] = run
     found: list[RunFolder] = []
     errors: dict[tuple[str, int], Exception] = {}
+    loaded = lru_cache(maxsize=2)(load)  # a closed form, which meets every seed of the other, is solved once
     for label, entry in settings.fusions.items():
         try:
             _check_finished(entry, settings, by_label)
             for pair in _pairs(*(_best(options, by_label) for options in (entry.first, entry.second))):
                 with held(root, label, pair[0], wait=True):
-                    found.append(_fuse(label, entry, pair, settings.evaluation, data, root))
+                    found.append(_fuse(label, entry, pair, settings.evaluation, data, root, loaded))
         except Exception as error:  # whatever a part does wrong, the others go on
             log.error("%s failed: %s", label, reason(error))
             errors[label, settings.seeds[0]] = error
@@ -128,6 +130,7 @@ def _fuse(
     evaluation: EvaluationConfig,
     data: Dataset,
     root: Path,
+    loaded: Callable[[Path], Run],
 ) -> RunFolder:
     seed, *folders = pair
     place = RunFolder(root / label / f"seed-{seed}")
@@ -141,11 +144,12 @@ def _fuse(
             )
         return place
     log.info("%s, seed %d: %s", label, seed, " + ".join(folder.metrics()["label"] for folder in folders))
-    first, second = (load(folder.path) for folder in folders)
-    metric = first.config.training.metric
-    tried = {weight: _validate(_fused(first, second, weight), data, metric) for weight in entry.weights}
+    parts = [loaded(folder.path) for folder in folders]
+    first, second = (part.scorer for part in parts)
+    metric = parts[0].config.training.metric
+    tried = {weight: _validate(Fused(first, second, weight), data, metric) for weight in entry.weights}
     weight = max(tried, key=lambda weight: tried[weight])
-    fused = _fused(first, second, weight)
+    fused = Fused(first, second, weight)
     mask = data.split.valid if evaluation.also_mask_valid else None
     valid = measure_scorer(fused, evaluation, data.split.train, data.split.valid)
     test = measure_scorer(fused, evaluation, data.split.train, data.test, also_mask=mask)
@@ -154,10 +158,6 @@ def _fuse(
         _write(place, about | {"weights": {str(key): value for key, value in tried.items()}}, folders, (valid, test))
         place.write_metrics(_metrics(label, seed, identity, folders, (valid, test), metric) | about)
     return place
-
-
-def _fused(first: Run, second: Run, weight: float) -> Fused:
-    return Fused(first.scorer, second.scorer, weight)
 
 
 def _validate(scorer: Scorer, data: Dataset, metric: str) -> float:

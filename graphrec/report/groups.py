@@ -80,7 +80,7 @@ def check_data(runs: Sequence[RunFolder]) -> None:
         ValueError: If they are not.
     """
     found = _by_identity(runs)
-    if len(found) > 1 and len({_split(run) for run in found.values()}) > 1:
+    if len(found) > 1 and len({split_of([run]) for run in found.values()}) > 1:
         names = sorted({run.data()["name"] for run in runs})
         raise ValueError(
             f"expected runs on the same data and split, got {len(found)} different ones of {names}; "
@@ -88,13 +88,15 @@ def check_data(runs: Sequence[RunFolder]) -> None:
         )
 
 
-def _split(run: RunFolder) -> tuple[str, ...]:
-    """Returns the fingerprints of train, valid and test; of a folder that lost them, what no other has."""
-    try:
-        data = load_dataset(run.dataset)
-    except RunFolderError:
-        return (str(run.path),)
-    return tuple(part.fingerprint() for part in (data.split.train, data.split.valid, data.test))
+def split_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """Returns the fingerprints of train, valid and test of runs on one data set; of folders that lost them, its own."""
+    for run in runs:
+        try:
+            data = load_dataset(run.dataset)
+        except RunFolderError:
+            continue
+        return tuple(part.fingerprint() for part in (data.split.train, data.split.valid, data.test))
+    return (runs[0].data()["identity"],)
 
 
 def check_seeds(label: str, runs: Sequence[RunFolder]) -> None:

@@ -16,9 +16,9 @@ from torch_geometric.data import HeteroData
 from graphrec.config import load_yaml
 from graphrec.data.dataset import Dataset
 from graphrec.features.table import FeatureTable
-from graphrec.graph.neighbors import flagged_nodes, item_modalities
+from graphrec.graph.modalities import feature_tables, modality_masks
 from graphrec.pipeline.benchmark import SETTINGS
-from graphrec.report.groups import columns_of, group_runs
+from graphrec.report.groups import columns_of, group_runs, split_of
 from graphrec.report.page.theme import Style, style, swatch
 from graphrec.report.table import MAIN, Report, report
 from graphrec.runs import ORACLE, RunFolder, RunFolderError, load_dataset, load_graph
@@ -69,28 +69,12 @@ class Study:
     @cached_property
     def modality_masks(self) -> dict[str, NDArray[np.bool_]]:
         """Which items have a modality ``(num_items,)``; what was imputed counts as missing."""
-        if self.graph is None:
-            return {}
-        return {name: self._mask(self.graph, name) for name in item_modalities(self.graph)}
+        return {} if self.graph is None else modality_masks(self.graph)
 
     @cached_property
     def features(self) -> dict[str, FeatureTable]:
         """The vectors of every modality that has some, imputed ones left out."""
-        graph = self.graph
-        if graph is None:
-            return {}
-        return {name: self._features(graph, name) for name in self.modality_masks if "x" in graph[name]}
-
-    def _mask(self, graph: HeteroData, modality: str) -> NDArray[np.bool_]:
-        mask = np.zeros(len(self.dataset.split.items), dtype=bool)
-        mask[_rows(graph, modality)[0]] = True
-        return mask
-
-    def _features(self, graph: HeteroData, modality: str) -> FeatureTable:
-        rows, present = _rows(graph, modality)
-        order = np.argsort(rows)
-        values = graph[modality].x.numpy()[present][order]
-        return FeatureTable(self.dataset.split.items, rows[order], np.ascontiguousarray(values, dtype=np.float32))
+        return {} if self.graph is None else feature_tables(self.graph, self.dataset.split.items)
 
     @property
     def models(self) -> list[RunFolder]:
@@ -130,12 +114,6 @@ def _first(load: Callable[[Path], T], paths: Iterable[Path]) -> T | None:
     return None
 
 
-def _rows(graph: HeteroData, modality: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Returns the items of the nodes that stand for something real, and which nodes those are."""
-    present = ~flagged_nodes(graph, modality).numpy()
-    return graph[modality].item_id.numpy()[present], present
-
-
 def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
     """Groups runs by the interactions they were trained and tested on; features may differ, as in a knock-out study."""
     groups: dict[str, list[RunFolder]] = {}
@@ -143,20 +121,9 @@ def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
         groups.setdefault(run.data()["identity"], []).append(run)
     merged: dict[tuple[str, ...], list[RunFolder]] = {}
     for identity, found in groups.items():
-        split = (identity,) if len(groups) == 1 else _split(found)
+        split = (identity,) if len(groups) == 1 else split_of(found)
         merged.setdefault(split, []).extend(found)
     return [sorted(found, key=lambda run: run.path) for found in merged.values()]
-
-
-def _split(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """Returns the fingerprints of train, valid and test; of runs that did not keep them, what no others have."""
-    for run in runs:
-        try:
-            data = load_dataset(run.dataset)
-        except RunFolderError:
-            continue
-        return tuple(part.fingerprint() for part in (data.split.train, data.split.valid, data.test))
-    return (runs[0].data()["identity"],)
 
 
 def make_study(
