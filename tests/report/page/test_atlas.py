@@ -247,7 +247,9 @@ def opened(study, monkeypatch, tmp_path):
         failures: list[str] = []
         shown.on("pageerror", lambda error: failures.append(str(error)))
         shown.goto(path.as_uri())
-        shown.locator(".atlas .chart").scroll_into_view_if_needed()
+        shown.locator(".atlas .chart").evaluate(
+            "element => element.scrollIntoView({block: 'center', behavior: 'instant'})"
+        )
         shown.wait_for_selector(".atlas .chart[data-drawn]")
         yield shown
         browser.close()

@@ -54,8 +54,12 @@ def visit(browser, url):
 
 def drawn(tab, section: str):
     """Scrolls to the first chart of a section and waits until it is drawn."""
-    chart = tab.locator(f"#d1-{section} .chart").first
-    chart.scroll_into_view_if_needed()
+    return shown(tab.locator(f"#d1-{section} .chart").first)
+
+
+def shown(chart):
+    """Scrolls to a chart and waits until it is drawn; without waiting for it to stand still, as other charts grow."""
+    chart.evaluate("element => element.scrollIntoView({block: 'center', behavior: 'instant'})")
     chart.locator(".main-svg").first.wait_for()
     return chart
 
@@ -64,8 +68,7 @@ def test_every_chart_is_drawn(visit):
     tab = visit()
     for chart in tab.locator(".chart").all():
         if chart.is_visible():
-            chart.scroll_into_view_if_needed()
-            chart.locator(".main-svg").first.wait_for()
+            shown(chart)
     tab.wait_for_timeout(50)
 
 
