@@ -13,7 +13,6 @@ from graphrec.config import ConfigError
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.ranking import evaluate
-from graphrec.models.base import frozen
 from graphrec.models.lightgcn import LightGCN
 from graphrec.pipeline import RunConfig, fit, load, run
 from graphrec.runs import RunFolderError, open_run
@@ -64,7 +63,9 @@ def test_run_equals_the_steps_by_hand(data):
     torch.manual_seed(3)
     model = LightGCN(graph, config.model.options)
     result = Trainer(config.training, seed=3).fit(model, data.split)
-    scores = evaluate(frozen(model.eval()), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,))
+    scores = evaluate(
+        model.eval().frozen(), seen=data.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
+    )
     assert finished.result.best_epoch == result.best_epoch
     pd.testing.assert_frame_equal(finished.evaluate().frame, scores.frame)
 
@@ -164,7 +165,7 @@ def test_refit_trains_a_new_model_on_train_and_valid_for_the_best_epoch(data, tm
     training = config.training.model_copy(update={"max_epochs": best})
     Trainer(training, seed=2).fit(model, merged.split)
     expected = evaluate(
-        frozen(model.eval()), seen=merged.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
+        model.eval().frozen(), seen=merged.split.train, truth=data.test, metrics=("recall", "ndcg"), ks=(5,)
     )
     pd.testing.assert_frame_equal(finished.evaluate().frame, expected.frame)
     metrics = open_run(tmp_path / "run").metrics()

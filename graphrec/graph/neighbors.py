@@ -187,7 +187,7 @@ def content_neighbors(graph: HeteroData, modality: str, k: int, *, source: Sourc
 
 
 def item_features(
-    graph: HeteroData, modality: str, *, source: Source = "vectors", center: bool = False
+    graph: HeteroData, modality: str, *, source: Source = "vectors", center: bool = False, imputed: bool = True
 ) -> NDArray[np.float64] | sp.csr_array:
     """Returns one feature row per item, of length 1, or all zero where the item lacks the modality.
 
@@ -200,15 +200,18 @@ def item_features(
         source: ``"vectors"`` where there are some, else the ``similar`` edges; or ``"edges"`` in any case.
         center: Whether the mean of the vectors that are not imputed is taken off first; rows of the adjacency never
             are centred.
+        imputed: Whether imputed vectors describe their items; if not, those have zeros.
 
     Returns:
         ``(num_items, dim)`` for vectors, ``(num_items, num_nodes)`` for edges.
     """
     nodes, size = graph[modality], int(graph["item"].num_nodes)
     item = nodes.item_id.cpu().numpy()
-    if not _has_vectors(graph, modality, source):
+    if not _has_vectors(graph, modality, source, learned=not imputed):
         return _unit_rows(_adjacency(graph, modality), item, size)
     vectors = nodes.x.detach().cpu().double().numpy()
+    if not imputed:
+        vectors = vectors * ~flagged_nodes(graph, modality).cpu().numpy()[:, None]
     if center:
         vectors = _centered(vectors, flagged_nodes(graph, modality).cpu().numpy())
     features = np.zeros((size, vectors.shape[1]))
@@ -268,12 +271,12 @@ def _nearest(source: Tensor, target: Tensor, k: int, metric: str, excluded: Tens
     return largest(similarity, k)
 
 
-def _has_vectors(graph: HeteroData, modality: str, source: Source) -> bool:
-    """Tells whether a closed form describes items by vectors; it cannot if some are learned."""
+def _has_vectors(graph: HeteroData, modality: str, source: Source, *, learned: bool = False) -> bool:
+    """Tells whether a closed form describes items by vectors; it cannot if some are learned and not left out."""
     if source != "vectors" or "x" not in graph[modality]:
         return False
     tokens = int(flagged_nodes(graph, modality, "token").sum())
-    if tokens:
+    if tokens and not learned:
         raise ConfigError(
             f"expected a vector for every node of {modality!r}, got {tokens} tokens that a model is to learn, which a "
             "closed form does not; choose graph.missing: absent, drop, zero, mean, neighbors or propagate"

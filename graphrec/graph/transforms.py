@@ -58,6 +58,26 @@ def row_norm(edge_index: Tensor, num_nodes: int, weight: Tensor | None = None) -
     return values if weight is None else values * weight.float()
 
 
+def both_ways(edge_index: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Adds the reverse of every edge between nodes of one kind; an edge that is there both ways has its mean weight.
+
+    Args:
+        edge_index: Source and target of every edge ``(2, num_edges)``, no edge twice.
+        weight: Edge weights ``(num_edges,)``; none by default.
+
+    Returns:
+        The edges, ordered by source, then target, each once, and their weights where there were some.
+
+    >>> both_ways(torch.tensor([[0, 1, 2], [1, 0, 2]]))[0].tolist()
+    [[0, 1, 2], [1, 0, 2]]
+    """
+    edges, place = torch.cat([edge_index, edge_index.flip(0)], dim=1).unique(dim=1, return_inverse=True)
+    if weight is None:
+        return edges, None
+    total, count = (degree(place, edges.size(1), value) for value in (torch.cat([weight, weight]), None))
+    return edges, total / count
+
+
 def prune_by_degree(edge_index: Tensor, keep: float, generator: torch.Generator) -> Tensor:
     r"""Samples user–item edges without replacement, with edges between popular nodes the first to go.
 

@@ -3,6 +3,7 @@
     embed()          -> Embeddings(user, item)      inference
     forward(batch)   -> {"bpr": …, "alignment": …}  named scalar terms, weighted; the trainer minimises their sum
     score(users)     -> (len(users), num_items)     inner product, unless the model overrides it
+    frozen()         -> what scores like the model as it is now, propagated once
     refresh(epoch)   -> None                        optional: resample a graph, seeded by (seed, epoch)
 
 A closed form (Popularity, ItemKNN, EASE) has ``fit(graph)`` instead of ``forward``, and no embeddings.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
@@ -33,6 +34,25 @@ class Embeddings(NamedTuple):
 
     user: Tensor
     item: Tensor
+
+
+class Part(Protocol):
+    """What scores all items for users: a model, frozen, or one of its parts."""
+
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``, for user rows ``(len(users),)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class InnerProduct:
+    """Scores of fixed embeddings: ``embed()`` once, then any number of blocks of users."""
+
+    embeddings: Embeddings
+
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``."""
+        return self.embeddings.user[users] @ self.embeddings.item.T
 
 
 class NoEmbeddings(TypeError):  # noqa: N818 - a statement about the model, as in StopIteration
@@ -89,15 +109,22 @@ class Recommender(nn.Module):
         embeddings = self.embed()
         return embeddings.user[users] @ embeddings.item.T
 
-    def parts(self) -> dict[str, Embeddings]:
-        """Returns embeddings by relation whose inner products add up to the score: what each brings to it.
+    def frozen(self) -> Part:
+        """Returns what scores like the model as it is now, without propagating again for every block of users.
 
-        Users and items of a part have the shapes of ``embed()``. By default there is one part, ``behavior``.
+        A model that overrides ``score`` is returned as it is, unless it overrides this too.
+        """
+        return InnerProduct(self.embed()) if type(self).score is Recommender.score else self
+
+    def parts(self) -> dict[str, Part]:
+        """Returns by relation what it brings to the score; the scores of all parts add up to it.
+
+        By default there is one part, ``behavior``.
 
         Raises:
             NoEmbeddings: If the model scores without embeddings.
         """
-        return {"behavior": self.embed()}
+        return {"behavior": InnerProduct(self.embed())}
 
     def diagnostics(self) -> dict[str, float]:
         """Returns what is worth watching while training, by names such as ``coupling/text``; nothing by default."""
@@ -118,6 +145,10 @@ class ClosedForm(Recommender):
     def score(self, users: Tensor) -> Tensor:
         """Returns the scores of all items ``(len(users), num_items)``."""
 
+    def parts(self) -> dict[str, Part]:
+        """Raises ``NoEmbeddings``: a closed form has no parts."""
+        raise NoEmbeddings(f"{type(self).__name__} scores items directly and has no parts; use score(users)")
+
     def embed(self) -> Embeddings:
         """Raises ``NoEmbeddings``: a closed form scores directly."""
         raise NoEmbeddings(f"{type(self).__name__} scores items directly and has no embeddings; use score(users)")
@@ -125,19 +156,3 @@ class ClosedForm(Recommender):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Raises ``NoEmbeddings``: a closed form is not trained."""
         raise NoEmbeddings(f"{type(self).__name__} is solved by fit(graph), not trained")
-
-
-@dataclass(frozen=True)
-class InnerProduct:
-    """Scores of fixed embeddings: ``embed()`` once, then any number of blocks of users."""
-
-    embeddings: Embeddings
-
-    def score(self, users: Tensor) -> Tensor:
-        """Returns the scores of all items ``(len(users), num_items)``."""
-        return self.embeddings.user[users] @ self.embeddings.item.T
-
-
-def frozen(model: Recommender) -> Recommender | InnerProduct:
-    """Returns what scores like the model as it is now, without propagating again for every block of users."""
-    return InnerProduct(model.embed()) if type(model).score is Recommender.score else model

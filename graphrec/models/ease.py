@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 from torch_geometric.data import HeteroData
 
 from graphrec.config import Search
 from graphrec.graph.behavior import check_memory, ease_weights, gram_matrix, interaction_matrix
+from graphrec.graph.build import INTERACTS
 from graphrec.models.base import ClosedForm, ModelConfig
+from graphrec.nn.linear import ItemToItem
 
 
 class EASEConfig(ModelConfig):
@@ -38,14 +39,16 @@ class EASE(ClosedForm):
     """
 
     config_class = EASEConfig
-    weights: Tensor | None
 
     def __init__(self, graph: HeteroData, config: EASEConfig) -> None:
         super().__init__(graph, config)
         self.config = config
-        self.register_buffer("weights", None, persistent=False)  # (num_items, num_items): seen x scored
-        self.register_buffer("start", None, persistent=False)  # (num_users + 1,): where a user's items begin
-        self.register_buffer("seen", None, persistent=False)  # (num_edges,): the items, user by user
+        self.scores: ItemToItem | None = None
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The item–item weights ``(num_items, num_items)``, row = item seen, column = scored; None before ``fit``."""
+        return None if self.scores is None else self.scores.weights
 
     def fit(self, graph: HeteroData) -> None:
         """Solves the item–item weights on the training interactions.
@@ -54,11 +57,9 @@ class EASE(ClosedForm):
             MemoryError: If the dense solution does not fit, before any work is done.
         """
         check_memory(self.num_items, name=type(self).__name__)
-        matrix = interaction_matrix(graph)
-        device = graph["user", "interacts", "item"].edge_index.device
-        self.start = torch.from_numpy(matrix.indptr).long().to(device)
-        self.seen = torch.from_numpy(matrix.indices).long().to(device)
-        self.weights = torch.from_numpy(self.solve(graph)).to(device)
+        edge_index = graph[INTERACTS].edge_index
+        weights = torch.from_numpy(self.solve(graph)).to(edge_index.device)
+        self.scores = ItemToItem(edge_index, weights, self.num_users)
 
     def solve(self, graph: HeteroData) -> NDArray[np.float32]:
         """Returns the item–item weights ``(num_items, num_items)``, float32; row = item seen, column = scored."""
@@ -66,12 +67,7 @@ class EASE(ClosedForm):
 
     def score(self, users: Tensor) -> Tensor:
         """Returns the summed weights of the items seen ``(len(users), num_items)``, zero for users without any."""
-        if self.weights is None:
+        if self.scores is None:
             name = type(self).__name__
             raise RuntimeError(f"expected a fitted {name}, got one before fit(graph); call fit first")
-        begin = self.start[users]
-        length = self.start[users + 1] - begin
-        offset = length.cumsum(0) - length
-        within = torch.arange(int(length.sum()), device=users.device) - offset.repeat_interleave(length)
-        items = self.seen[begin.repeat_interleave(length) + within]
-        return embedding_bag(items, self.weights, offset, mode="sum")
+        return self.scores.score(users)

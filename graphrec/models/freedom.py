@@ -14,7 +14,7 @@ from graphrec.config import ConfigError, Search, unknown_name
 from graphrec.graph.build import item_operator
 from graphrec.graph.neighbors import item_modalities
 from graphrec.graph.transforms import row_norm
-from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
+from graphrec.models.base import Batch, Embeddings, InnerProduct, ModelConfig, Part, Recommender
 from graphrec.models.pairwise import PrunedInteractions, batch_l2, embedding_table, interactions_of, pair_scores
 from graphrec.nn.modality import ModalityVectors
 from graphrec.nn.objective import Objective
@@ -87,7 +87,7 @@ class FREEDOM(Recommender):
         """Returns the embeddings on the whole user–item graph."""
         return self._propagate(self.interactions.full)
 
-    def parts(self) -> dict[str, Embeddings]:
+    def parts(self) -> dict[str, Part]:
         """Returns what the user–item graph, and what the item graph of each modality, bring to the score.
 
         With several hops, what an item receives belongs to the modality of the last one: that of its own neighbours.
@@ -95,10 +95,10 @@ class FREEDOM(Recommender):
         tables = self.user_embedding, self.item_embedding
         user, item = light_gcn(self.interactions.full, *tables, self.config.num_layers)
         source = self._similar(self.config.similar_layers - 1)
-        parts = {"behavior": Embeddings(user, item)}
+        items = {"behavior": item}
         for name, edges in self.item_edges.items():
-            parts[name] = Embeddings(user, _operator([edges], self.num_items).to(source.device)(source))
-        return parts
+            items[name] = _operator([edges], self.num_items).to(source.device)(source)
+        return {name: InnerProduct(Embeddings(user, item)) for name, item in items.items()}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the ranking loss on the pruned graph, ``feature`` and ``l2`` where they have a weight."""

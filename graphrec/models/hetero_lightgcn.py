@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any, Literal, cast
 
@@ -14,8 +15,9 @@ from torch_geometric.data import HeteroData
 from graphrec.config import Config, ConfigError, Search, unknown_name
 from graphrec.graph.build import CO_CONSUMED, item_operator, item_relations
 from graphrec.graph.neighbors import user_modalities
-from graphrec.graph.transforms import row_norm, symmetric_norm
-from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
+from graphrec.graph.transforms import both_ways, row_norm, symmetric_norm
+from graphrec.models.base import Batch, Embeddings, InnerProduct, ModelConfig, Part, Recommender
+from graphrec.models.linear_channel import LinearConfig, linear_channel
 from graphrec.models.pairwise import (
     PrunedInteractions,
     batch_l2,
@@ -31,7 +33,7 @@ from graphrec.nn.propagation import light_gcn
 from graphrec.nn.sparse import SparseOperator
 from graphrec.runtime import generator
 
-BEHAVIOR = "behavior"
+BEHAVIOR, LINEAR = "behavior", "linear"
 SAMPLE = 1_000  # items whose views are measured while training
 
 
@@ -63,6 +65,8 @@ class HeteroLightGCNConfig(ModelConfig):
     """Initial coupling by relation; 1 for ``interacts`` and 0.1 for a modality by default."""
     learn_coupling: bool = False
     """Whether the couplings are trained. On validation they grew until content drowned behaviour, so it is off."""
+    symmetric: bool = True
+    """Whether a modality's kNN edges lead both ways: an item then also hears from those in whose lists it stands."""
     similar_layers: Annotated[int, Field(ge=1), Search(choices=(1, 2))] = 1
     """Similarity hops within a modality."""
     node_input: Literal["features", "both"] = "both"
@@ -73,9 +77,23 @@ class HeteroLightGCNConfig(ModelConfig):
     """The share of user–item edges that degree-sensitive pruning keeps in an epoch."""
     objective: Objective = Objective()
     alignment: Alignment = Alignment()
+    linear: LinearConfig = LinearConfig()
+    """The linear channel beside the graph."""
     l2: Annotated[float, Field(ge=0), Search(1e-6, 1e-1, log=True)] = 1e-4
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the pruning, together with the epoch."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Scores of the graph plus those of the linear channel."""
+
+    graph: InnerProduct
+    linear: Part
+
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``."""
+        return self.graph.score(users) + self.linear.score(users)
 
 
 class HeteroLightGCN(Recommender):
@@ -95,6 +113,7 @@ class HeteroLightGCN(Recommender):
     """
 
     config_class = HeteroLightGCNConfig
+    results_version = 2
     warm: Tensor | None
     warm_user: Tensor | None
 
@@ -110,6 +129,7 @@ class HeteroLightGCN(Recommender):
         )
         self.modalities = nn.ModuleDict({name: _modality(graph, name, config) for name in names})
         self.people = nn.ModuleDict({name: _user_modality(graph, name, config) for name in people})
+        self.linear = linear_channel(graph, config.linear, names)
         self.coupling = _couplings((*names, *people), config)
         self.pairs = _pairs(names, config.alignment)
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
@@ -120,12 +140,22 @@ class HeteroLightGCN(Recommender):
         self.interactions.refresh(epoch)
 
     def embed(self) -> Embeddings:
-        """Returns the fused embeddings on the whole graph."""
+        """Returns the fused embeddings on the whole graph; the linear channel is not in them."""
         return self._propagate(self.interactions.full)[0]
 
-    def parts(self) -> dict[str, Embeddings]:
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items by graph and linear channel ``(len(users), num_items)``."""
+        return self.frozen().score(users)
+
+    def frozen(self) -> Part:
+        """Returns what scores like the model as it is now, propagated once."""
+        graph = InnerProduct(self.embed())
+        return graph if self.linear is None else Sum(graph, self.linear)
+
+    def parts(self) -> dict[str, Part]:
         """Returns what every relation brings to the score; exact, since propagation is linear.
 
+        The linear channel is a part of its own, ``linear``.
         An item's embedding is split by the relation that it comes from, whether through the user–item layers, the
         read-out or both, and meets the users as they are; a user's embedding likewise, and meets the items as they
         are. What is left is ``behavior``; with it counts what a user modality gives items through the layers.
@@ -137,8 +167,10 @@ class HeteroLightGCN(Recommender):
         left = Embeddings(
             _sum(whole.user, [-part for part in users.values()]), _sum(whole.item, [-part for part in items.values()])
         )
-        parts = {BEHAVIOR: left} | {name: Embeddings(left.user, part) for name, part in items.items()}
-        return parts | {name: Embeddings(part, whole.item) for name, part in users.items()}
+        found = {BEHAVIOR: left} | {name: Embeddings(left.user, part) for name, part in items.items()}
+        found |= {name: Embeddings(part, whole.item) for name, part in users.items()}
+        parts: dict[str, Part] = {name: InnerProduct(part) for name, part in found.items()}
+        return parts if self.linear is None else parts | {LINEAR: self.linear}
 
     def diagnostics(self) -> dict[str, float]:
         """Returns couplings, and how the views of the items lie, on a seeded sample of items.
@@ -161,7 +193,10 @@ class HeteroLightGCN(Recommender):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the ranking loss, one ``alignment_<view>_<view>`` term per pair of views, and ``l2``."""
         embeddings, views = self._propagate(self.interactions.pruned)
-        terms = self.config.objective(*pair_scores(embeddings, batch), batch.known)
+        positive, negative = pair_scores(embeddings, batch)
+        if self.linear is not None:
+            positive, negative = (a + b for a, b in zip((positive, negative), self.linear.of(batch), strict=True))
+        terms = self.config.objective(positive, negative, batch.known)
         items = batch.positive[: self.config.alignment.sample].unique()
         for first, second in self.pairs:
             terms[f"alignment_{first}_{second}"] = self.config.alignment.weight * self._align(
@@ -256,6 +291,8 @@ def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[tuple[s
 def _modality(graph: HeteroData, name: str, config: HeteroLightGCNConfig) -> ModalityRelation:
     (edge_index, weight), size = item_operator(graph, name), int(graph["item"].num_nodes)
     nodes = graph[name] if name in graph.node_types else {"item_id": edge_index[1].unique()}  # who has a list
+    if config.symmetric and name in graph.node_types:
+        edge_index, weight = both_ways(edge_index, weight)
     if name in graph.node_types or name == CO_CONSUMED[1]:
         value = row_norm(edge_index, size, weight)
     else:  # of matches, an item with a picture alone sends and has no list, which would weigh nothing in row_norm

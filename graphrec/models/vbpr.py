@@ -12,7 +12,7 @@ from torch_geometric.data import HeteroData
 
 from graphrec.config import ConfigError, Search, unknown_name
 from graphrec.graph.neighbors import flagged_nodes, item_modalities
-from graphrec.models.base import Batch, Embeddings, ModelConfig, Recommender
+from graphrec.models.base import Batch, Embeddings, InnerProduct, ModelConfig, Part, Recommender
 from graphrec.models.pairwise import batch_l2, embedding_table, pair_scores
 from graphrec.nn.objective import Objective
 
@@ -72,18 +72,18 @@ class VBPR(Recommender):
         item = torch.cat([self.item_embedding, self._described(self.projection), bias.unsqueeze(-1)], dim=-1)
         return Embeddings(self._user(), item)
 
-    def parts(self) -> dict[str, Embeddings]:
+    def parts(self) -> dict[str, Part]:
         """Returns what factors and item bias, and what the content of each modality with its bias, bring to the score.
 
         The users are the same in all parts; an item has zeros in the columns of the other parts.
         """
         user, without = self._user(), torch.zeros_like(self.item_embedding)
         behavior = F.pad(self.item_embedding, (0, self.config.content_dim))
-        parts = {"behavior": Embeddings(user, torch.cat([behavior, self.item_bias.unsqueeze(-1)], dim=-1))}
+        items = {"behavior": torch.cat([behavior, self.item_bias.unsqueeze(-1)], dim=-1)}
         for name, column in zip(self.names, self.columns, strict=True):
             weights = torch.cat([self.projection, self.content_bias.unsqueeze(-1)], dim=-1) * column.unsqueeze(-1)
-            parts[name] = Embeddings(user, torch.cat([without, self._described(weights)], dim=-1))
-        return parts
+            items[name] = torch.cat([without, self._described(weights)], dim=-1)
+        return {name: InnerProduct(Embeddings(user, item)) for name, item in items.items()}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the ranking loss and ``l2``."""

@@ -19,7 +19,7 @@ from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.beyond import BeyondAccuracy
 from graphrec.evaluation.ranking import Evaluation, Scorer, evaluate, rank
 from graphrec.evaluation.slices import SliceMetrics
-from graphrec.models.base import ClosedForm, Recommender, frozen
+from graphrec.models.base import ClosedForm, Recommender
 from graphrec.pipeline import measures
 from graphrec.pipeline.config import EvaluationConfig, RunConfig, model_class
 from graphrec.pipeline.prepare import Prepared, check_test
@@ -98,7 +98,7 @@ class Run:
         """What gives the scores of all items for user rows."""
         self.model.eval()
         with torch.no_grad():
-            return frozen(self.model)
+            return self.model.frozen()
 
     @property
     def trained_on(self) -> Interactions:

@@ -19,7 +19,7 @@ from graphrec.data.dataset import Split
 from graphrec.data.interactions import Interactions
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.evaluation.ranking import evaluate
-from graphrec.models.base import Recommender, frozen
+from graphrec.models.base import Recommender
 from graphrec.runtime import generator, logger, track
 from graphrec.training.sampling import PairLoader
 from graphrec.training.schedule import ScheduleConfig
@@ -189,7 +189,7 @@ def validate(model: Recommender, split: Split, metric: str) -> float:
     model.eval()
     with torch.no_grad():
         ks = (wanted.k or 1,)  # AUC has no cut-off
-        result = evaluate(frozen(model), seen=split.train, truth=split.valid, metrics=(wanted.name,), ks=ks)
+        result = evaluate(model.frozen(), seen=split.train, truth=split.valid, metrics=(wanted.name,), ks=ks)
     return result.mean()[wanted.label]
 
 

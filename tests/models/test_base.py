@@ -3,7 +3,7 @@ import torch
 
 from graphrec.config import ConfigError
 from graphrec.models import MODELS, get_model
-from graphrec.models.base import ClosedForm, InnerProduct, NoEmbeddings, Recommender, frozen
+from graphrec.models.base import ClosedForm, InnerProduct, NoEmbeddings, Recommender
 from graphrec.models.ease import EASE, EASEConfig
 from graphrec.models.lightgcn import LightGCN, LightGCNConfig
 from graphrec.models.mf import MF
@@ -42,7 +42,7 @@ def test_scores_are_the_inner_product_for_the_users_asked():
 def test_frozen_embeds_once_and_scores_the_same(monkeypatch):
     model, users = build(LightGCN), torch.arange(5)
     expected = model.score(users)
-    scorer = frozen(model)
+    scorer = model.frozen()
     monkeypatch.setattr(LightGCN, "embed", lambda self: pytest.fail("embedded again"))
     assert isinstance(scorer, InnerProduct)
     assert torch.equal(scorer.score(users), expected)
@@ -50,7 +50,7 @@ def test_frozen_embeds_once_and_scores_the_same(monkeypatch):
 
 def test_frozen_leaves_a_model_with_its_own_score_alone():
     model = build(EASE)
-    assert frozen(model) is model
+    assert model.frozen() is model
 
 
 def test_a_closed_form_has_neither_embeddings_nor_a_loss():

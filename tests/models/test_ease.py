@@ -92,7 +92,7 @@ def test_fitting_twice_changes_nothing(graph):
 def test_it_moves_with_the_module_and_saves_nothing(graph):
     model = fitted(graph)
     assert model.state_dict() == {}
-    assert {name for name, _ in model.named_buffers()} == {"weights", "start", "seen"}
+    assert {name for name, _ in model.named_buffers()} == {f"scores.{name}" for name in ("weights", "start", "seen")}
 
 
 @pytest.mark.gpu

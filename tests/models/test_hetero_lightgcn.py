@@ -4,10 +4,9 @@ import torch.nn.functional as F
 
 from graphrec.config import ConfigError
 from graphrec.models.freedom import FREEDOM
-from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.models.lightgcn import LightGCN
 from tests.reference.losses import slow_info_nce
-from tests.reference.models import GRAPH, TRAIN, batch, build, dense_interactions, steps, vectorless_graph
+from tests.reference.models import GRAPH, TRAIN, batch, build, dense_interactions, graph_only, steps, vectorless_graph
 from tests.reference.propagation import dense_light_gcn, dense_matrix, dense_row_norm
 
 COLD = 33  # has content and no training interactions
@@ -15,7 +14,7 @@ PAIRS = {"alignment_behavior_image", "alignment_behavior_text", "alignment_image
 
 
 def test_without_relations_it_is_light_gcn_exactly():
-    model, plain = build(HeteroLightGCN, relations=()), build(LightGCN)
+    model, plain = graph_only(relations=()), build(LightGCN)
     for own, other in zip(model.embed(), plain.embed(), strict=True):
         assert torch.equal(own, other)
     assert {name: term.item() for name, term in model(batch()).items()} == {
@@ -26,7 +25,7 @@ def test_without_relations_it_is_light_gcn_exactly():
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_without_relations_and_with_fixed_coupling_it_trains_like_light_gcn(num_layers):
     settings = {"num_layers": num_layers, "l2": 0.01}
-    model = build(HeteroLightGCN, relations=(), learn_coupling=False, **settings)
+    model = graph_only(relations=(), learn_coupling=False, **settings)
     plain = build(LightGCN, **settings)
     assert steps(model) == steps(plain)
     for own, other in zip(model.embed(), plain.embed(), strict=True):
@@ -37,7 +36,7 @@ def test_without_relations_and_with_fixed_coupling_it_trains_like_light_gcn(num_
 def test_with_vectorless_relations_and_fixed_coupling_it_is_freedom(weights):
     graph, _ = vectorless_graph(tuple(weights))
     settings = {"learn_coupling": False, "coupling": weights, "alignment": {"weight": 0.0}, "l2": 0.0}
-    model = build(HeteroLightGCN, graph, edge_keep=0.5, **settings)
+    model = graph_only(graph, edge_keep=0.5, **settings)
     freedom = build(FREEDOM, graph, weights=weights, edge_keep=0.5)
     assert steps(model) == pytest.approx(steps(freedom), rel=1e-5)
     for own, other in zip(model.embed(), freedom.embed(), strict=True):
@@ -67,14 +66,14 @@ def dense_forward(model, fusion, node_input, coupling):
 @pytest.mark.parametrize("node_input", ["features", "both"])
 def test_fusion_and_node_input_equal_dense_algebra(fusion, node_input):
     coupling = {"interacts": 0.9, "image": 0.5, "text": -0.3}
-    model = build(HeteroLightGCN, fusion=fusion, node_input=node_input, coupling=coupling)
+    model = graph_only(fusion=fusion, node_input=node_input, coupling=coupling)
     for own, other in zip(model.embed(), dense_forward(model, fusion, node_input, coupling), strict=True):
         torch.testing.assert_close(own.double(), other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("fusion", ["readout", "input", "both"])
 def test_the_id_of_a_cold_item_has_no_influence(fusion):
-    model = build(HeteroLightGCN, fusion=fusion, l2=0.0)
+    model = graph_only(fusion=fusion, l2=0.0)
     assert TRAIN.item_degree()[COLD] == 0
     before = model.embed()
     with torch.no_grad():
@@ -89,18 +88,18 @@ def test_the_id_of_a_cold_item_has_no_influence(fusion):
 def test_a_cold_item_without_content_keeps_its_id():
     graph, neighbors = vectorless_graph()
     assert neighbors["image"][[COLD]].nnz == 0
-    model = build(HeteroLightGCN, graph)
+    model = graph_only(graph)
     assert model.warm is None
     torch.testing.assert_close(model.embed().item[COLD], model.item_embedding[COLD] / 3)
 
 
 def test_every_pair_of_views_is_a_term_of_its_own():
-    terms = build(HeteroLightGCN)(batch())
+    terms = graph_only()(batch())
     assert set(terms) == {"bpr", "l2"} | PAIRS
 
 
 def test_alignment_equals_the_loop_over_the_items_that_have_both_views():
-    model, pairs = build(HeteroLightGCN, alignment={"weight": 0.7, "temperature": 0.3}), batch(size=20)
+    model, pairs = graph_only(alignment={"weight": 0.7, "temperature": 0.3}), batch(size=20)
     views = {name: torch.zeros(model.num_items, model.config.embedding_dim) for name in ("image", "text")}
     for name, view in views.items():
         view[GRAPH[name].item_id] = model.modalities[name].projection(F.normalize(GRAPH[name].x, dim=1)).detach()
@@ -120,7 +119,7 @@ def test_alignment_equals_the_loop_over_the_items_that_have_both_views():
 
 
 def test_only_the_first_positives_of_a_batch_are_aligned():
-    model, pairs = build(HeteroLightGCN, alignment={"sample": 5}), batch(size=20)
+    model, pairs = graph_only(alignment={"sample": 5}), batch(size=20)
     first = pairs._replace(user=pairs.user[:5], positive=pairs.positive[:5], negative=pairs.negative[:5])
     terms, fewer = model(pairs), model(first)
     assert all(torch.equal(terms[name], fewer[name]) for name in PAIRS)
@@ -139,11 +138,11 @@ def test_only_the_first_positives_of_a_batch_are_aligned():
     ],
 )
 def test_losses_and_relations_are_switched_by_config(settings, expected):
-    assert set(build(HeteroLightGCN, **settings)(batch())) == expected
+    assert set(graph_only(**settings)(batch())) == expected
 
 
 def test_couplings_start_as_configured_and_learn():
-    model = build(HeteroLightGCN, learn_coupling=True, coupling={"text": 0.4})
+    model = graph_only(learn_coupling=True, coupling={"text": 0.4})
     start = {name: value.item() for name, value in model.coupling.items()}
     assert start == pytest.approx({"interacts": 1.0, "image": 0.1, "text": 0.4})
     steps(model)
@@ -151,7 +150,7 @@ def test_couplings_start_as_configured_and_learn():
 
 
 def test_couplings_stay_fixed_when_asked():
-    model = build(HeteroLightGCN, learn_coupling=False)
+    model = graph_only(learn_coupling=False)
     steps(model)
     assert {name: value.item() for name, value in model.coupling.items()} == pytest.approx(
         {"interacts": 1.0, "image": 0.1, "text": 0.1}
@@ -160,8 +159,8 @@ def test_couplings_stay_fixed_when_asked():
 
 
 def test_a_relation_whose_coupling_is_zero_does_not_change_the_scores():
-    model = build(HeteroLightGCN, coupling={"image": 0.0})
-    alone = build(HeteroLightGCN, relations=("text",))
+    model = graph_only(coupling={"image": 0.0})
+    alone = graph_only(relations=("text",))
     alone.load_state_dict({name: value for name, value in model.state_dict().items() if "image" not in name})
     users = torch.arange(model.num_users)
     torch.testing.assert_close(model.score(users), alone.score(users))
@@ -178,4 +177,4 @@ def test_a_relation_whose_coupling_is_zero_does_not_change_the_scores():
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build(HeteroLightGCN, **settings)
+        graph_only(**settings)

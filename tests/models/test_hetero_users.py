@@ -11,8 +11,7 @@ from graphrec.config import ConfigError
 from graphrec.data.dataset import Vectors
 from graphrec.data.interactions import Ids
 from graphrec.graph.build import GraphConfig, build_graph
-from graphrec.models.hetero_lightgcn import HeteroLightGCN
-from tests.reference.models import DATA, TRAIN, batch, build, dense_interactions, steps
+from tests.reference.models import DATA, TRAIN, batch, dense_interactions, graph_only, steps
 from tests.reference.propagation import dense_light_gcn, dense_matrix, dense_row_norm
 
 COLD = int(np.flatnonzero(TRAIN.user_degree() == 0)[0])
@@ -38,7 +37,7 @@ def user_message(model, coupling):
 @pytest.mark.parametrize("fusion", ["readout", "input", "both"])
 def test_user_modalities_equal_dense_algebra(fusion):
     coupling = {"user_text": 0.4}
-    model = build(HeteroLightGCN, GRAPH, relations=(), user_relations=None, fusion=fusion, coupling=coupling)
+    model = graph_only(GRAPH, relations=(), user_relations=None, fusion=fusion, coupling=coupling)
     user, message = user_message(model, 0.4)
     source = user if fusion == "readout" else user + message
     met, item = dense_light_gcn(dense_interactions(GRAPH), source, model.item_embedding.double(), 2)
@@ -48,12 +47,12 @@ def test_user_modalities_equal_dense_algebra(fusion):
 
 
 def test_without_user_relations_nothing_changes():
-    model, plain = build(HeteroLightGCN, GRAPH), build(HeteroLightGCN)
+    model, plain = graph_only(GRAPH), graph_only()
     assert steps(model) == steps(plain)
 
 
 def test_a_new_user_is_scored_from_what_they_are_alone():
-    model = build(HeteroLightGCN, GRAPH, user_relations=["user_text"], l2=0.0)
+    model = graph_only(GRAPH, user_relations=["user_text"], l2=0.0)
     before = model.embed()
     with torch.no_grad():
         model.user_embedding[COLD] = 1e3
@@ -63,7 +62,7 @@ def test_a_new_user_is_scored_from_what_they_are_alone():
 
 
 def test_every_parameter_of_the_user_relation_learns():
-    model = build(HeteroLightGCN, GRAPH, user_relations=None, learn_coupling=True)
+    model = graph_only(GRAPH, user_relations=None, learn_coupling=True)
     sum(model(batch()).values()).backward()
     for parameter in (*model.people.parameters(), model.coupling["user_text"]):
         assert (parameter.grad != 0).any()
@@ -72,8 +71,8 @@ def test_every_parameter_of_the_user_relation_learns():
 def test_unknown_user_relations_are_refused():
     bare = build_graph(PEOPLE, GraphConfig(neighbors=4))
     with pytest.raises(ConfigError, match=r"expected kNN edges of 'user_text' .* set graph\.user_neighbors"):
-        build(HeteroLightGCN, bare, user_relations=["user_text"])
+        graph_only(bare, user_relations=["user_text"])
     with pytest.raises(ConfigError, match="unknown relation 'user_txt': did you mean 'user_text'"):
-        build(HeteroLightGCN, GRAPH, user_relations=("user_txt",))
+        graph_only(GRAPH, user_relations=("user_txt",))
     with pytest.raises(ConfigError, match="unknown relation 'user_age'"):
-        build(HeteroLightGCN, GRAPH, coupling={"user_age": 1.0})
+        graph_only(GRAPH, coupling={"user_age": 1.0})

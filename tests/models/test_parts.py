@@ -7,13 +7,12 @@ import torch.nn.functional as F
 from graphrec.models.base import NoEmbeddings
 from graphrec.models.ease import EASE
 from graphrec.models.freedom import FREEDOM
-from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.models.lightgcn import LightGCN
 from graphrec.models.vbpr import VBPR
 from graphrec.nn.geometry import alignment, uniformity
 from graphrec.testing import block_data, small_graph
 from tests.models.test_hetero_users import GRAPH as PEOPLE_GRAPH
-from tests.reference.models import GRAPH, TRAIN, build, steps, vectorless_graph
+from tests.reference.models import GRAPH, TRAIN, build, graph_only, steps, vectorless_graph
 from tests.reference.propagation import dense_row_norm
 
 COUPLING = {"image": 0.7, "text": -0.4}
@@ -31,12 +30,12 @@ def without(model, name):
 
 
 def products(parts):
-    return {name: part.user @ part.item.T for name, part in parts.items()}
+    return {name: part.score(torch.arange(TRAIN.num_users)) for name, part in parts.items()}
 
 
 @FUSIONS
 def test_a_modality_brings_what_items_lose_without_it(fusion):
-    model = build(HeteroLightGCN, fusion=fusion, coupling=COUPLING)
+    model = graph_only(fusion=fusion, coupling=COUPLING)
     user, item = model.embed()
     found = products(model.parts())
     assert list(found) == ["behavior", "image", "text"]
@@ -48,7 +47,7 @@ def test_a_modality_brings_what_items_lose_without_it(fusion):
 @FUSIONS
 def test_a_user_modality_brings_what_users_lose_without_it(fusion):
     settings = {"user_relations": None, "coupling": COUPLING | {"user_text": 0.6}}
-    model = build(HeteroLightGCN, PEOPLE_GRAPH, fusion=fusion, **settings)
+    model = graph_only(PEOPLE_GRAPH, fusion=fusion, **settings)
     user, item = model.embed()
     found = products(model.parts())
     assert list(found) == ["behavior", "image", "text", "user_text"]
@@ -64,7 +63,7 @@ def test_freedom_is_split_by_the_graph_of_the_last_hop(hops):
     dense = {name: dense_row_norm(torch.from_numpy(neighbors[name].toarray()).double()) for name in neighbors}
     mixed = 0.1 * dense["image"] + 0.9 * dense["text"]
     source = torch.linalg.matrix_power(mixed, hops - 1) @ model.item_embedding.double()
-    parts = model.parts()
+    parts = {name: part.embeddings for name, part in model.parts().items()}
     for name, weight in (("image", 0.1), ("text", 0.9)):
         torch.testing.assert_close(parts[name].item.double(), weight * dense[name] @ source, rtol=1e-4, atol=1e-6)
         assert torch.equal(parts[name].user, model.embed().user)
@@ -89,13 +88,13 @@ def test_vbpr_is_split_into_factors_and_the_content_of_each_modality():
 def test_a_model_of_interactions_alone_is_one_part_and_a_closed_form_none():
     model = build(LightGCN)
     assert list(model.parts()) == ["behavior"]
-    assert torch.equal(model.parts()["behavior"].item, model.embed().item)
+    assert torch.equal(model.parts()["behavior"].embeddings.item, model.embed().item)
     with pytest.raises(NoEmbeddings, match="EASE"):
         build(EASE).parts()
 
 
 def test_diagnostics_are_couplings_and_the_geometry_of_the_views():
-    model = build(HeteroLightGCN, coupling=COUPLING)
+    model = graph_only(coupling=COUPLING)
     steps(model)
     found, views = model.diagnostics(), model._propagate(model.interactions.full)[1]
     for name, value in (COUPLING | {"interacts": 1.0}).items():
@@ -112,9 +111,9 @@ def test_diagnostics_are_couplings_and_the_geometry_of_the_views():
 
 
 def test_diagnostics_look_at_a_seeded_sample(monkeypatch):
-    whole = build(HeteroLightGCN).diagnostics()
+    whole = graph_only().diagnostics()
     monkeypatch.setattr("graphrec.models.hetero_lightgcn.SAMPLE", 9)
-    model, other = build(HeteroLightGCN), build(HeteroLightGCN)
+    model, other = graph_only(), graph_only()
     assert model.diagnostics() == model.diagnostics() == other.diagnostics()
     assert model.diagnostics()["uniformity/text"] != whole["uniformity/text"]
 
@@ -122,14 +121,14 @@ def test_diagnostics_look_at_a_seeded_sample(monkeypatch):
 def test_a_view_that_too_few_items_have_is_left_out():
     graph = small_graph(block_data(dims={"image": 4}))
     graph["image"].missing = torch.ones(graph["image"].num_nodes, dtype=torch.bool)
-    found = build(HeteroLightGCN, graph).diagnostics()
+    found = graph_only(graph).diagnostics()
     assert set(found) == {"coupling/interacts", "coupling/image", "uniformity/behavior"}
-    assert set(build(HeteroLightGCN, relations=()).diagnostics()) == {"coupling/interacts", "uniformity/behavior"}
+    assert set(graph_only(relations=()).diagnostics()) == {"coupling/interacts", "uniformity/behavior"}
 
 
 def test_alignment_falls_when_it_is_trained():
     settings = {"alignment": {"weight": 1.0, "pairs": [["behavior", "image"]]}, "relations": ["image"]}
-    model = build(HeteroLightGCN, **settings)
+    model = graph_only(**settings)
     before = model.diagnostics()["alignment/image"]
     steps(model, 30)
     assert model.diagnostics()["alignment/image"] < 0.7 * before

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.runtime import seed_everything
 from graphrec.testing import block_data, make_batch, small_graph
 from tests.reference.propagation import dense_matrix, dense_symmetric_norm
@@ -22,6 +23,11 @@ def batch(seed=0, **settings):
 def build(cls, graph=GRAPH, seed=0, **settings):
     seed_everything(seed)
     return cls(graph, cls.config_class.parse(settings))
+
+
+def graph_only(graph=GRAPH, seed=0, **settings):
+    """Returns HeteroLightGCN without its linear channel, with edges that lead one way."""
+    return build(HeteroLightGCN, graph, seed, **{"linear": {"weight": 0}, "symmetric": False} | settings)
 
 
 def steps(model, count=4):

@@ -18,7 +18,7 @@ from torch_geometric.data import HeteroData
 from graphrec.graph.behavior import interaction_matrix
 from graphrec.graph.build import CO_CONSUMED, item_operator, item_relations
 from graphrec.graph.neighbors import flagged_nodes
-from graphrec.models.base import ClosedForm, Embeddings, NoEmbeddings, Recommender
+from graphrec.models.base import ClosedForm, NoEmbeddings, Part, Recommender
 
 T = TypeVar("T")
 FloatArray = NDArray[np.float64]
@@ -156,11 +156,11 @@ def link(path: Path) -> str:
     return f"{first} like the {second} of" if matches else WORDS.get(path.relation, f"{path.relation} alike")
 
 
-def parts_of(model: Recommender) -> dict[str, Embeddings]:
+def parts_of(model: Recommender) -> dict[str, Part]:
     """Returns the parts of a model, see ``Recommender.parts``.
 
     Returns:
-        Embeddings by part; empty for models that score without embeddings or have a single part, which says nothing.
+        What scores by part; empty for models that score without embeddings or have a single part, which says nothing.
     """
     try:
         with torch.no_grad():
@@ -170,14 +170,16 @@ def parts_of(model: Recommender) -> dict[str, Embeddings]:
     return parts if len(parts) > 1 else {}
 
 
-def contributions(parts: Mapping[str, Embeddings], user: int) -> dict[str, FloatArray]:
+def contributions(parts: Mapping[str, Part], user: int) -> dict[str, FloatArray]:
     """Returns what every part adds to a user's scores ``(num_items,)``; together they are the scores.
 
     Args:
         parts: The parts of a model.
         user: A user row.
     """
-    return {name: _scores(part, user) for name, part in parts.items()}
+    rows = torch.tensor([user])
+    with torch.no_grad():
+        return {name: part.score(rows)[0].cpu().numpy().astype(np.float64) for name, part in parts.items()}
 
 
 def lifts(parts: Mapping[str, FloatArray], item: int) -> dict[str, float]:
@@ -230,10 +232,6 @@ def _column(weights: Tensor | sp.csr_array, liked: NDArray[np.int64], item: int)
     if isinstance(weights, Tensor):
         return np.asarray(weights[liked.tolist(), item].cpu().numpy(), dtype=np.float64)
     return np.asarray(weights[liked][:, [item]].toarray(), dtype=np.float64).ravel()
-
-
-def _scores(part: Embeddings, user: int) -> FloatArray:
-    return np.asarray((part.item @ part.user[user]).cpu().numpy(), dtype=np.float64)
 
 
 def _in_turn(found: Sequence[Sequence[Path]]) -> Iterator[Path]:

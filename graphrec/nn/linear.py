@@ -1,0 +1,65 @@
+"""Scores that are linear in the items a user has seen: one fixed weight per pair of items."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+
+
+class ItemToItem(nn.Module):
+    r"""Scores :math:`c_{ui} = \sum_{j \in N(u)} B_{ji}` with fixed weights between items.
+
+    Args:
+        edge_index: User and item of every interaction ``(2, num_edges)``.
+        weights: The weights :math:`B` ``(num_items, num_items)``: row = the item seen, column = the item scored.
+        num_users: The number of users.
+    """
+
+    weights: Tensor
+    start: Tensor
+    seen: Tensor
+
+    def __init__(self, edge_index: Tensor, weights: Tensor, num_users: int) -> None:
+        super().__init__()
+        key = (edge_index[0] * len(weights) + edge_index[1]).unique()  # user by user; repeated edges count once
+        degree = torch.bincount(torch.div(key, len(weights), rounding_mode="floor"), minlength=num_users)
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("start", nn.functional.pad(degree.cumsum(0), (1, 0)), persistent=False)
+        self.register_buffer("seen", key % len(weights), persistent=False)
+
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``, zero for users without interactions."""
+        items, degree = self._history(users)
+        return embedding_bag(items, self.weights, degree.cumsum(0) - degree, mode="sum")
+
+    def shared(self, users: Tensor, items: Tensor) -> Tensor:
+        """Returns the scores ``(len(users), len(items))`` of items that all users share."""
+        seen, degree = self._history(users)
+        columns = self.weights.index_select(1, items)
+        return embedding_bag(seen, columns, degree.cumsum(0) - degree, mode="sum")
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Returns the scores of pairs ``(B,)``, for users and items ``(B,)``."""
+        seen, degree = self._history(users)
+        row = torch.arange(len(users), device=users.device).repeat_interleave(degree)
+        weight = self.weights[seen, items[row]]
+        return torch.zeros(len(users), device=weight.device, dtype=weight.dtype).index_add_(0, row, weight)
+
+    def deviation(self, block_size: int = 1024) -> float:
+        """Returns the standard deviation of the scores over all users and items."""
+        total, square = 0.0, 0.0
+        users = torch.arange(len(self.start) - 1, device=self.start.device)
+        for block in users.split(block_size):
+            scores = self.score(block).double()
+            total, square = total + scores.sum().item(), square + scores.square().sum().item()
+        count = len(users) * self.weights.size(1)
+        return float(max(square / count - (total / count) ** 2, 0.0) ** 0.5)
+
+    def _history(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the items of the users, one user after the other, and how many each has."""
+        begin = self.start[users]
+        degree = self.start[users + 1] - begin
+        first = degree.cumsum(0) - degree
+        within = torch.arange(int(degree.sum()), device=users.device) - first.repeat_interleave(degree)
+        return self.seen[begin.repeat_interleave(degree) + within], degree
