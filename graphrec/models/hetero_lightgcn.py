@@ -129,7 +129,7 @@ class HeteroLightGCN(Recommender):
         )
         self.modalities = nn.ModuleDict({name: _modality(graph, name, config) for name in names})
         self.people = nn.ModuleDict({name: _user_modality(graph, name, config) for name in people})
-        self.linear = linear_channel(graph, config.linear, names)
+        self.linear = linear_channel(graph, config.linear)
         self.coupling = _couplings((*names, *people), config)
         self.pairs = _pairs(names, config.alignment)
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)

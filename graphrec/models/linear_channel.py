@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Annotated
 
 import torch
@@ -16,6 +17,7 @@ from graphrec.graph.neighbors import item_features, item_modalities
 from graphrec.models.base import Batch
 from graphrec.nn.linear import ItemToItem
 
+KEPT: dict[int, tuple[tuple[object, ...], Tensor]] = {}  # by graph: what its weights were solved with, and the weights
 CONTENT_WEIGHT = 10.0  # of all modalities together
 
 
@@ -47,23 +49,17 @@ class LinearChannel(nn.Module):
     Args:
         graph: The training graph.
         config: The settings.
-        modalities: The modalities that may take part.
 
     Raises:
-        ConfigError: If ``content`` names another modality.
+        ConfigError: If ``content`` names a modality that the graph has not.
         MemoryError: If the dense solution does not fit, before any work is done.
     """
 
-    def __init__(self, graph: HeteroData, config: LinearConfig, modalities: tuple[str, ...]) -> None:
+    def __init__(self, graph: HeteroData, config: LinearConfig) -> None:
         super().__init__()
-        size = int(graph["item"].num_nodes)
-        check_memory(size, bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
-        gram = gram_matrix(interaction_matrix(graph).T.tocsr())
-        for name, weight in _content(config, modalities).items():
-            add_gram(gram, item_features(graph, name, imputed=False), weight)
         edge_index = graph[INTERACTS].edge_index
-        weights = torch.from_numpy(ease_weights(gram, config.regularization)).to(edge_index.device)
-        self.scores = ItemToItem(edge_index, weights, int(graph["user"].num_nodes))
+        weights = _solved(graph, config.regularization, _content(config, item_modalities(graph)))
+        self.scores = ItemToItem(edge_index, weights.to(edge_index.device), int(graph["user"].num_nodes))
         deviation = self.scores.deviation()
         self.scale = config.weight / deviation if deviation > 0 else 0.0
 
@@ -81,10 +77,23 @@ class LinearChannel(nn.Module):
         return self.scale * positive, self.scale * negative
 
 
-def linear_channel(graph: HeteroData, config: LinearConfig, relations: tuple[str, ...]) -> LinearChannel | None:
-    """Returns the channel with the modalities among the relations, or None where its weight is zero."""
-    modalities = tuple(name for name in relations if name in item_modalities(graph))
-    return LinearChannel(graph, config, modalities) if config.weight else None
+def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | None:
+    """Returns the channel, or None where its weight is zero."""
+    return LinearChannel(graph, config) if config.weight else None
+
+
+def _solved(graph: HeteroData, regularization: float, content: dict[str, float]) -> Tensor:
+    """Returns the item–item weights; those of a graph are kept as long as it is, for the next seed."""
+    key = (regularization, *sorted(content.items()), int(graph[INTERACTS].edge_index.sum()))
+    if KEPT.get(id(graph), (None,))[0] != key:
+        check_memory(int(graph["item"].num_nodes), bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
+        gram = gram_matrix(interaction_matrix(graph).T.tocsr())
+        for name, weight in content.items():
+            add_gram(gram, item_features(graph, name, imputed=False), weight)
+        if id(graph) not in KEPT:
+            weakref.finalize(graph, KEPT.pop, id(graph), None)
+        KEPT[id(graph)] = key, torch.from_numpy(ease_weights(gram, regularization))
+    return KEPT[id(graph)][1]
 
 
 def _content(config: LinearConfig, modalities: tuple[str, ...]) -> dict[str, float]:
