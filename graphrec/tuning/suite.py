@@ -33,12 +33,14 @@ class Part:
         values: The settings of a ``BenchmarkConfig``, only those that were given.
         search: The ranges to be tuned, by label and dotted path.
         tuning: The budget of each model; None where settings are taken as they are.
+        as_given: The labels of models that are not tuned.
     """
 
     name: str
     values: Mapping[str, Any]
     search: Mapping[str, Search] = field(default_factory=dict)
     tuning: TuningConfig | None = None
+    as_given: frozenset[str] = frozenset()
 
     @property
     def config(self) -> BenchmarkConfig:
@@ -70,7 +72,8 @@ def run_suite(
     * ``datasets``: by name what is different for a data set, laid over the rest; a model set to null is left out;
     * ``tuning``: a ``TuningConfig``, the budget of every model that has something to tune, in trials; they never see
       the test split, and studies are taken up where they stopped;
-    * ``search`` in the entry of a model: ranges by dotted path, see ``search_space``.
+    * ``search`` in the entry of a model: ranges by dotted path, see ``search_space``; false for a model whose settings
+      are taken as they are.
 
     Runs lie in ``<folder>/<data set>/<label>/seed-<seed>``, studies in ``…/<label>/tuning``, and the settings that
     were found, as a benchmark file of their own, in ``<folder>/<data set>/benchmark.yaml``.
@@ -155,14 +158,15 @@ def _read_part(name: str, values: Mapping[str, Any], where: str) -> Part:
     given_models = models if isinstance(models, Mapping) else {}
     entries = {label: entry for label, entry in given_models.items() if entry is not None}
     given["models"] = {label: _without_search(entry) for label, entry in entries.items()}
-    search = {label: entry["search"] for label, entry in entries.items() if _is_mapping(entry) and "search" in entry}
+    asked = {label: entry["search"] for label, entry in entries.items() if _is_mapping(entry) and "search" in entry}
+    search, as_given = {k: v for k, v in asked.items() if v is not False}, {k for k, v in asked.items() if v is False}
     tuning = None if budget is None else TuningConfig.parse(budget, where=f"{where}.tuning")
     if tuning is not None and tuning.timeout is not None:
         raise ConfigError(f"{where}.tuning.timeout: expected none, since every model gets the same number of trials")
     if search and tuning is None:
         raise ConfigError(f"{where}: expected a budget such as tuning: {{trials: 20}} where models have a search")
     BenchmarkConfig.parse(given, where=where)
-    part = Part(name, given, search, tuning)
+    part = Part(name, given, search, tuning, frozenset(as_given))
     for label, ranges in search.items():
         if not _is_mapping(ranges):
             raise ConfigError(f"{where}.models.{label}.search: expected ranges by dotted path, got {ranges!r}")
@@ -212,7 +216,7 @@ def _lost_fusions(part: Part, models: Mapping[str, Any]) -> dict[str, list[str]]
 def _tuned(part: Part, label: str, tuning: TuningConfig, shared: SharedWork, root: Path, jobs: int) -> dict[str, Any]:
     """Returns the settings that the study of a model found, for its entry; nothing where there is nothing to tune."""
     settings, search = part.run_settings(label), part.search.get(label, {})
-    if not search_space(settings, search):
+    if label in part.as_given or not search_space(settings, search):
         log.info("%s has nothing to tune", label)
         return {}
     prepared = shared.of(RunConfig.parse(settings))
