@@ -46,6 +46,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "hetero-lightgcn": {
         "model": {
             "name": "hetero-lightgcn",
+            "symmetric": False,
+            "linear": {"weight": 0},
             "coupling": {"title": 0.1},
             "edge_keep": 0.5,
             "objective": {"loss": "softmax", "temperature": 0.5},
