@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -312,3 +313,17 @@ def test_tokens_are_refused_where_nothing_is_learned():
             ConfigError, match=r"got 1 tokens .* choose graph.missing: absent, drop, zero, mean, neighbors"
         ):
             ask()
+
+
+@pytest.mark.parametrize("flag", ["constant", "token", "missing"])
+def test_imputed_vectors_left_out_have_zeros(flag):
+    graph = imputed_graph(flag, [3.5, 3.5])
+    features = item_features(graph, "text", imputed=False)
+    np.testing.assert_allclose(features, [[0, 0], [0.6, 0.8], [0, 0], [0.8, 0.6], [0, 0]], atol=1e-12)
+    assert graph["text"].x[2].tolist() == [3.5, 3.5]
+
+
+def test_leaving_imputed_vectors_out_changes_nothing_where_none_was_imputed():
+    for modality in ("text", "tags"):
+        whole, own = (item_features(content_graph(), modality, imputed=imputed) for imputed in (True, False))
+        np.testing.assert_array_equal(own if modality == "text" else own.toarray(), sp.csr_array(whole).toarray())

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphrec.graph.transforms import degree, prune_by_degree, row_norm, symmetric_norm
+from graphrec.graph.transforms import both_ways, degree, prune_by_degree, row_norm, symmetric_norm
 from tests.reference.propagation import dense_matrix, dense_row_norm, dense_symmetric_norm
 
 
@@ -57,6 +57,53 @@ def test_degree_counts_or_adds_weights():
     index = torch.tensor([0, 0, 2])
     assert degree(index, 4).tolist() == [2.0, 0.0, 1.0, 0.0]
     assert degree(index, 4, torch.tensor([0.5, 2.0, 3.0])).tolist() == [2.5, 0.0, 3.0, 0.0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 7), st.integers(0, 10**6), st.booleans())
+def test_both_ways_is_the_union_with_the_mean_of_the_weights(num_nodes, seed, weighted):
+    edge_index, weight = random_edges(num_nodes, num_nodes, seed)
+    there = dense_matrix(edge_index, weight if weighted else None, num_nodes, num_nodes)
+    edges, values = both_ways(edge_index, weight if weighted else None)
+    times = (there > 0).double() + (there.T > 0).double()
+    expected = (there + there.T) / times.clamp(min=1)
+    torch.testing.assert_close(dense_matrix(edges, values, num_nodes, num_nodes), expected, rtol=1e-5, atol=1e-7)
+    assert edges.T.tolist() == sorted(edges.T.tolist())
+    assert (values is None) == (not weighted)
+
+
+def test_without_weights_every_edge_leads_both_ways_once():
+    edges, weight = both_ways(torch.tensor([[0, 1, 3], [1, 0, 1]]))
+    assert edges.tolist() == [[0, 1, 1, 3], [1, 0, 3, 1]]
+    assert weight is None
+
+
+def test_an_edge_that_was_there_both_ways_has_its_mean_weight():
+    edges, weight = both_ways(torch.tensor([[0, 1, 3], [1, 0, 1]]), torch.tensor([1.0, 2.0, 5.0]))
+    assert edges.tolist() == [[0, 1, 1, 3], [1, 0, 3, 1]]
+    assert weight.tolist() == [1.5, 1.5, 5.0, 5.0]
+
+
+def test_a_self_loop_stays_one_edge_of_its_weight():
+    edges, weight = both_ways(torch.tensor([[2, 0], [2, 1]]), torch.tensor([3.0, 0.5]))
+    assert edges.tolist() == [[0, 1, 2], [1, 0, 2]]
+    assert weight.tolist() == [0.5, 0.5, 3.0]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_ways_changes_nothing_the_second_time(weighted):
+    edge_index, weight = random_edges(6, 6, seed=1)
+    edges, values = both_ways(edge_index, weight if weighted else None)
+    again, same = both_ways(edges, values)
+    assert edges.size(1) > edge_index.size(1)
+    assert torch.equal(again, edges)
+    assert same is values is None or torch.equal(same, values)
+
+
+def test_no_edges_have_no_reverse():
+    edges, weight = both_ways(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0))
+    assert edges.shape == (2, 0)
+    assert weight.shape == (0,)
 
 
 @pytest.mark.parametrize(("keep", "count"), [(1.0, 80), (0.5, 40), (0.2, 16), (0.33, 26), (1e-9, 1)])

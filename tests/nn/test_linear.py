@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphrec.nn.linear import ItemToItem
+
+BUFFERS = {"weights", "start", "seen"}
+
+
+def random_channel(num_users=9, num_items=7, seed=0, density=0.4):
+    """Returns the module, the 0/1 interactions and the weights; user 2 has no interactions, if there is one."""
+    rng = np.random.default_rng(seed)
+    seen = (rng.random((num_users, num_items)) < density).astype(np.float64)
+    seen[2:3] = 0.0
+    weights = rng.normal(size=(num_items, num_items)).astype(np.float32)
+    edge_index = torch.from_numpy(rng.permutation(np.stack(seen.nonzero()), axis=1))
+    return ItemToItem(edge_index, torch.from_numpy(weights), num_users), seen, weights
+
+
+def slow_score(seen, weights, user, item):
+    return sum(float(weights[j, item]) for j in range(len(weights)) if seen[user, j])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 10**6), st.sampled_from([0.0, 0.4, 1.0]))
+def test_scores_equal_the_product_of_interactions_and_weights(num_users, num_items, seed, density):
+    channel, seen, weights = random_channel(num_users, num_items, seed, density)
+    users = torch.from_numpy(np.random.default_rng(seed).integers(num_users, size=11))  # in any order, with repeats
+    np.testing.assert_allclose(channel.score(users), (seen @ weights)[users], rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 10**6), st.sampled_from([0.0, 0.4, 1.0]))
+def test_shared_items_and_pairs_equal_the_loop(num_users, num_items, seed, density):
+    channel, seen, weights = random_channel(num_users, num_items, seed, density)
+    rng = np.random.default_rng(seed)
+    users, items, shared = (
+        rng.integers(size, size=count) for size, count in ((num_users, 6), (num_items, 6), (num_items, 4))
+    )
+    pairs = [slow_score(seen, weights, user, item) for user, item in zip(users, items, strict=True)]
+    table = [[slow_score(seen, weights, user, item) for item in shared] for user in users]
+    users, items, shared = (torch.from_numpy(rows) for rows in (users, items, shared))
+    np.testing.assert_allclose(channel.pairs(users, items), pairs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(channel.shared(users, shared), table, rtol=1e-5, atol=1e-5)
+
+
+def test_the_row_of_the_weights_is_the_item_seen():
+    channel = ItemToItem(torch.tensor([[0], [1]]), torch.tensor([[0.0, 2.0], [5.0, 0.0]]), num_users=1)
+    assert channel.score(torch.tensor([0])).tolist() == [[5.0, 0.0]]
+
+
+def test_no_users_have_no_scores():
+    channel, none = random_channel()[0], torch.zeros(0, dtype=torch.long)
+    assert channel.score(none).shape == (0, 7)
+    assert channel.shared(none, torch.tensor([1, 3])).shape == (0, 2)
+    assert channel.pairs(none, none).shape == (0,)
+
+
+def test_repeated_edges_count_once():
+    edge_index, weights = torch.tensor([[1, 0, 1, 1, 0], [2, 1, 2, 0, 1]]), torch.arange(9.0).view(3, 3)
+    users = torch.arange(2)
+    assert ItemToItem(edge_index, weights, 2).score(users).tolist() == [[3.0, 4.0, 5.0], [6.0, 8.0, 10.0]]
+
+
+def test_users_without_interactions_get_zeros():
+    edge_index, weights = torch.tensor([[1, 1, 3], [0, 2, 1]]), torch.ones(3, 3)
+    channel, users = ItemToItem(edge_index, weights, num_users=6), torch.tensor([5, 0, 1, 2, 4])
+    assert channel.score(users).sum(1).tolist() == [0.0, 0.0, 6.0, 0.0, 0.0]
+    assert channel.shared(users, torch.tensor([1])).tolist() == [[0.0], [0.0], [2.0], [0.0], [0.0]]
+    assert channel.pairs(users, torch.zeros(5, dtype=torch.long)).tolist() == [0.0, 0.0, 2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("block_size", [1, 4, 9, 1024])
+def test_the_deviation_is_that_of_all_users_and_items(block_size):
+    channel, seen, weights = random_channel()
+    assert channel.deviation(block_size) == pytest.approx(np.std(seen @ weights.astype(np.float64)), rel=1e-5)
+
+
+def test_equal_scores_do_not_deviate():
+    everyone = torch.cartesian_prod(torch.arange(4), torch.arange(3)).T
+    assert ItemToItem(everyone, torch.full((3, 3), 0.1), num_users=4).deviation() == pytest.approx(0.0, abs=1e-7)
+    assert ItemToItem(torch.zeros(2, 0, dtype=torch.long), torch.ones(3, 3), num_users=4).deviation() == 0.0
+
+
+def test_the_buffers_move_with_the_module_and_are_not_saved():
+    channel = random_channel()[0]
+    assert {name for name, _ in channel.named_buffers()} == BUFFERS
+    assert channel.state_dict() == {}
+    assert not list(channel.parameters())
+    assert {buffer.device.type for buffer in channel.to("meta").buffers()} == {"meta"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_scores_are_the_same_on_a_gpu():
+    channel, users, items = random_channel()[0], torch.arange(9), torch.arange(9) % 7
+    expected = channel.score(users), channel.shared(users, items), channel.pairs(users, items)
+    deviation, channel, users, items = channel.deviation(), channel.cuda(), users.cuda(), items.cuda()
+    found = channel.score(users), channel.shared(users, items), channel.pairs(users, items)
+    for own, other in zip(found, expected, strict=True):
+        assert own.is_cuda
+        torch.testing.assert_close(own.cpu(), other, rtol=1e-5, atol=1e-6)
+    assert channel.deviation() == pytest.approx(deviation, rel=1e-5)
