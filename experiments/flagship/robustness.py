@@ -2,10 +2,11 @@
 
     GRAPHREC_DATA=… python experiments/flagship/robustness.py --out experiments/results/flagship
 
-On lfm2k with the text vectors alone and the settings of ``configs/flagship-lfm2k.yaml``, chosen with all of them present.
+On lfm2k with the text vectors alone and the settings of ``configs/flagship-lfm2k.yaml``, which were chosen with all of
+them present.
 
-- missing: a share of the items, drawn by the seed, loses its text (absence in the graph); collective EASE with the same
-  content weight beside it. The test set of the data.
+- missing: a share of the items, drawn by the seed, loses its text (absence in the graph); collective EASE with the
+  same content weight beside it. The test set of the data.
 - cold: a split in which a tenth of the items is only in the test part and a tenth only in the validation part; every
   model ranks all items, and the cold ones among themselves. Negatives are drawn from items seen in training; the epoch
   is chosen by the validation part, whose items are as cold.

@@ -40,8 +40,8 @@ SAMPLE = 1_000  # items whose views are measured while training
 class Alignment(Config):
     """Cross-modal contrastive alignment of the items of a batch."""
 
-    weight: Annotated[float, Field(ge=0), Search(1e-4, 1.0, log=True)] = 0.01
-    temperature: Annotated[float, Field(gt=0), Search(0.05, 1.0, log=True)] = 0.2
+    weight: Annotated[float, Field(ge=0), Search(1e-4, 0.1, log=True)] = 0.003
+    temperature: Annotated[float, Field(gt=0), Search(0.05, 1.0, log=True)] = 0.5
     sample: Annotated[int, Field(ge=2), Search(choices=(256, 512, 1024))] = 512
     """Positives of a batch whose items are aligned: the cost of InfoNCE grows with the square."""
     pairs: tuple[tuple[str, str], ...] | None = None
@@ -52,7 +52,7 @@ class HeteroLightGCNConfig(ModelConfig):
     """Hyper-parameters of HeteroLightGCN; every relation and loss weight can be switched off."""
 
     embedding_dim: Annotated[int, Field(ge=1), Search(choices=(64, 128))] = 64
-    num_layers: Annotated[int, Field(ge=0), Search(choices=(1, 2, 3))] = 2
+    num_layers: Annotated[int, Field(ge=0), Search(choices=(1, 2, 3))] = 3
     """User–item layers."""
     relations: tuple[str, ...] | None = None
     """The modalities, ``co_consumed`` and matches such as ``image_matches_text`` that take part; all in the graph by
@@ -79,7 +79,7 @@ class HeteroLightGCNConfig(ModelConfig):
     alignment: Alignment = Alignment()
     linear: LinearConfig = LinearConfig()
     """The linear channel beside the graph."""
-    l2: Annotated[float, Field(ge=0), Search(1e-6, 1e-1, log=True)] = 1e-4
+    l2: Annotated[float, Field(ge=0), Search(1e-4, 1e-1, log=True)] = 1e-2
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the pruning, together with the epoch."""
 
@@ -97,16 +97,20 @@ class Sum:
 
 
 class HeteroLightGCN(Recommender):
-    r"""LightGCN propagation over all relations of the heterogeneous graph, with cross-modal alignment.
+    r"""LightGCN propagation over the heterogeneous graph, trained on top of a linear item–item channel.
 
     .. math:: \mathbf{E}_U, \mathbf{E}_I = \mathrm{LightGCN}(\mathbf{A}, c_0), \qquad
-              \mathbf{H}_I = \mathbf{E}_I + \sum_m c_m \mathbf{S}_m (\mathbf{X}_m\mathbf{W}_m + \mathbf{E}^{(0)}_I)
+              \mathbf{H}_I = \mathbf{E}_I + \sum_m c_m \mathbf{S}_m (\mathbf{X}_m\mathbf{W}_m + \mathbf{E}^{(0)}_I),
+              \qquad s_{ui} = \mathbf{e}_u \cdot \mathbf{h}_i + \ell_{ui}
 
-    with couplings :math:`c`, learnable by option. Without modality relations it is `LightGCN
-    <https://arxiv.org/abs/2002.02126>`_; with vector-less relations, fixed coupling and no alignment it is `FREEDOM
-    <https://arxiv.org/abs/2211.06924>`_. The alignment is InfoNCE between every pair of views of an item: its
-    behaviour (LightGCN's read-out) and each modality it has. User modalities enter the users' read-out in the same
-    form. An item or user without training interactions gets no ID input: it is scored from its content alone.
+    with couplings :math:`c`, learnable by option, and the scores :math:`\ell` of a :class:`LinearChannel` of fixed
+    weights between items: training finds what the channel misses. Without it and with edges one way it is `LightGCN
+    <https://arxiv.org/abs/2002.02126>`_ where no modality takes part, and `FREEDOM
+    <https://arxiv.org/abs/2211.06924>`_ with vector-less relations, fixed coupling and no alignment.
+
+    The alignment is InfoNCE between every pair of views of an item: its behaviour (LightGCN's read-out) and each
+    modality it has. User modalities enter the users' read-out in the form of the items'. An item or user without
+    training interactions gets no ID input: it is scored from its content alone.
 
     Vectors imputed for a missing modality send and receive messages like others, and a learned token its own item's;
     neither is aligned or counts as content, since it is no evidence of the item.

@@ -288,7 +288,7 @@ def dense_embeddings(model, graph, coupling):
         if "x" in graph[name]:
             start[nodes] = model.modalities[name].projection(F.normalize(graph[name].x, dim=1)).double()
         message = message + weight * dense_row_norm((one_way + one_way.T) / times.clamp(min=1)) @ (start + item)
-    user, readout = dense_light_gcn(dense_interactions(), model.user_embedding.double(), item, 2)
+    user, readout = dense_light_gcn(dense_interactions(), model.user_embedding.double(), item, model.config.num_layers)
     return user, readout + message
 
 

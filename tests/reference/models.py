@@ -26,8 +26,10 @@ def build(cls, graph=GRAPH, seed=0, **settings):
 
 
 def graph_only(graph=GRAPH, seed=0, **settings):
-    """Returns HeteroLightGCN without its linear channel, with edges that lead one way."""
-    return build(HeteroLightGCN, graph, seed, **{"linear": {"weight": 0}, "symmetric": False} | settings)
+    """Returns HeteroLightGCN without its linear channel, with edges that lead one way, of two layers as LightGCN."""
+    plain = {"linear": {"weight": 0}, "symmetric": False, "num_layers": 2, "l2": 1e-4}
+    aligned = {"alignment": {"weight": 0.01, "temperature": 0.2}}
+    return build(HeteroLightGCN, graph, seed, **plain | aligned | settings)
 
 
 def steps(model, count=4):
