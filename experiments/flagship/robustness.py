@@ -29,7 +29,7 @@ from torch import Tensor
 
 from graphrec import evaluate, fit, load_dataset
 from graphrec.config import load_yaml
-from graphrec.data.dataset import Dataset, Split, Vectors
+from graphrec.data.dataset import Dataset, Vectors
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.data.splits import cold_item
 
@@ -66,8 +66,8 @@ def with_cold_items(data: Dataset, seed: int) -> Dataset:
     parts = (data.split.train, data.split.valid, data.test)
     user, item = (np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "item"))
     whole = Interactions(user=user, item=item, users=parts[0].users, items=parts[0].items)
-    train, valid, test = cold_item(whole, seed=seed)
-    return replace(data, split=Split(train, valid), test=test, vectors={TEXT: data.vectors[TEXT]})
+    split, test = cold_item(whole, seed=seed)
+    return replace(data, split=split, test=test, vectors={TEXT: data.vectors[TEXT]})
 
 
 def settings_of(model: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -117,7 +117,7 @@ class HeteroLightGCN(Recommender):
     """
 
     config_class = HeteroLightGCNConfig
-    results_version = 2
+    results_version = 3
     warm: Tensor | None
     warm_user: Tensor | None
 

@@ -46,6 +46,11 @@ class ItemToItem(nn.Module):
         weight = self.weights[seen, items[row]]
         return torch.zeros(len(users), device=weight.device, dtype=weight.dtype).index_add_(0, row, weight)
 
+    def interactions(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the users have seen: places in ``users`` and item rows, one user after the other."""
+        seen, degree = self._history(users)
+        return torch.arange(len(users), device=users.device).repeat_interleave(degree), seen
+
     def deviation(self, block_size: int = 1024) -> float:
         """Returns the standard deviation of the scores over all users and items."""
         total, square = 0.0, 0.0

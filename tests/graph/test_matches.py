@@ -90,9 +90,10 @@ def test_the_flagship_carries_item_states_over_matches():
     names = ("image_matches_text", "text_matches_image")
     torch.manual_seed(0)
     model = HeteroLightGCN(
-        graph, HeteroLightGCNConfig(embedding_dim=4, relations=names, coupling=dict.fromkeys(names, coupling))
+        graph,
+        HeteroLightGCNConfig(embedding_dim=4, num_layers=2, relations=names, coupling=dict.fromkeys(names, coupling)),
     )
-    plain = HeteroLightGCN(graph, HeteroLightGCNConfig(embedding_dim=4, relations=()))
+    plain = HeteroLightGCN(graph, HeteroLightGCNConfig(embedding_dim=4, num_layers=2, relations=()))
     plain.load_state_dict(model.state_dict(), strict=False)
     item = model.item_embedding.double() * (torch.ones(34, 1) if model.warm is None else model.warm)
     expected = plain.embed().item.double()
@@ -121,7 +122,9 @@ def table_of(name, start):
 
 
 def test_items_with_an_image_alone_reach_those_with_a_text_alone():
-    model = HeteroLightGCN(halves(), HeteroLightGCNConfig(embedding_dim=4, relations=("image_matches_text",)))
+    model = HeteroLightGCN(
+        halves(), HeteroLightGCNConfig(embedding_dim=4, num_layers=2, relations=("image_matches_text",))
+    )
     relation = model.modalities["image_matches_text"]
     message = relation(torch.eye(34)).message  # row: receives, column: sends
     edges, _ = item_operator(halves(), "image_matches_text")
@@ -129,7 +132,9 @@ def test_items_with_an_image_alone_reach_those_with_a_text_alone():
 
 
 def test_an_item_that_receives_no_matches_is_not_aligned_with_them():
-    model = HeteroLightGCN(halves(), HeteroLightGCNConfig(embedding_dim=4, relations=("image_matches_text",)))
+    model = HeteroLightGCN(
+        halves(), HeteroLightGCNConfig(embedding_dim=4, num_layers=2, relations=("image_matches_text",))
+    )
     relation = model.modalities["image_matches_text"]
     edges, _ = item_operator(halves(), "image_matches_text")
     assert {*relation.present.nonzero().flatten().tolist()} == {*edges[1].tolist()} <= set(range(1, 34, 2))
