@@ -61,6 +61,14 @@ def test_the_benchmark_that_was_found_is_a_file_of_its_own(data, tuned):
     assert all(len(run.evaluations()) == 1 for run in again.runs)
 
 
+def test_a_model_without_a_search_is_taken_as_it_is(data, tmp_path):
+    models = {"ease": {"model": {"name": "ease", "regularization": 7.0}, "search": False}}
+    found = run_suite(TUNED | {"models": models}, tmp_path, data=data)[""]
+    assert not found.failures
+    assert not (tmp_path / "ease" / "tuning").exists()
+    assert found.runs[0].config()["model"]["regularization"] == 7.0
+
+
 def test_data_sets_lie_beside_each_other_and_one_that_is_missing_stops_nobody(tmp_path):
     datasets = {
         "small": {"data": {"name": "synthetic:300"}, "models": {"freedom": None}},
