@@ -7,6 +7,7 @@ import json
 import pytest
 
 from graphrec.config import ConfigError, load_yaml
+from graphrec.models.ease import EASEConfig
 from graphrec.testing import block_data
 from graphrec.tuning import TuningError
 from graphrec.tuning.suite import read_suite, run_suite
@@ -62,11 +63,11 @@ def test_the_benchmark_that_was_found_is_a_file_of_its_own(data, tuned):
 
 
 def test_a_model_without_a_search_is_taken_as_it_is(data, tmp_path):
-    models = {"ease": {"model": {"name": "ease", "regularization": 7.0}, "search": False}}
+    models = {"ease": {"model": {"name": "ease"}, "search": False}}
     found = run_suite(TUNED | {"models": models}, tmp_path, data=data)[""]
     assert not found.failures
     assert not (tmp_path / "ease" / "tuning").exists()
-    assert found.runs[0].config()["model"]["regularization"] == 7.0
+    assert found.runs[0].config()["model"]["regularization"] == EASEConfig().regularization
 
 
 def test_data_sets_lie_beside_each_other_and_one_that_is_missing_stops_nobody(tmp_path):
