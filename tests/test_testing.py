@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphrec.models.base import Embeddings
+from graphrec.models.base import Embeddings, InnerProduct
 from graphrec.models.lightgcn import LightGCN
 from graphrec.testing import ModelContract, block_data, make_batch, other_held_out, relabel, shared_batch
 
@@ -89,7 +89,7 @@ class DividesByDegree(LightGCN):
 class HalfOfTheParts(LightGCN):
     def parts(self):
         user, item = self.embed()
-        return {"behavior": Embeddings(user, item / 2)}
+        return {"behavior": InnerProduct(Embeddings(user, item / 2))}
 
 
 class LossLikeDiagnostics(LightGCN):

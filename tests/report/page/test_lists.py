@@ -124,7 +124,7 @@ def test_a_graph_model_gives_shares_and_ways_and_a_closed_form_the_weights_of_li
     chosen = readers(runs["hetero"], "Recall@5")
     for found in picks(runs["hetero"], chosen):
         for pick in found:
-            assert list(pick.parts) == ["behavior", "image", "text"]
+            assert list(pick.parts) == ["behavior", "image", "text", "linear"]
             assert sum(map(abs, pick.parts.values())) == pytest.approx(1)
             assert not pick.weights
     for one, found in zip(chosen, picks(runs["ease"], chosen), strict=True):
