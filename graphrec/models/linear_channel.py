@@ -19,6 +19,7 @@ from graphrec.nn.linear import ItemToItem
 
 Solution = tuple[Tensor, Tensor]  # weights (num_items, num_items), diagonal of P (num_items,)
 PAIRS = 2**16  # interactions scored at once
+BLOCK = 2**18  # scores of a batch solved for at once on the CPU
 KEPT: dict[
     int, tuple[tuple[object, ...], Solution]
 ] = {}  # by graph: what its weights were solved with, and the weights
@@ -83,26 +84,35 @@ class LinearChannel(nn.Module):
     def score(self, users: Tensor) -> Tensor:
         """Returns the scores of all items ``(len(users), num_items)``."""
         plain, (row, item) = self.scores.score(users), self.scores.interactions(users)
-        found = self._held_out(-plain, self.rest[users].unsqueeze(1), self.own)
-        found[row, item] = 1 + self._held_out(1 - plain[row, item], self.rest[users[row]], self.own[item])
-        return self.scale * found
+        seen = plain[row, item]
+        found = self._unseen(plain, self.rest[users].unsqueeze(1), self.own)
+        found[row, item] = self._seen(seen, self.rest[users[row]], self.own[item])
+        return found
 
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Returns the scores of the positives ``(B,)`` and of the negatives ``(B, K)``, as if none were a positive."""
-        residual = 1 - self.scores.pairs(batch.user, batch.positive)
-        positive = 1 + self._held_out(residual, self.rest[batch.user], self.own[batch.positive])
-        if batch.negative.dim() == 1:
-            plain = self.scores.shared(batch.user, batch.negative)
-        else:
-            users = batch.user.repeat_interleave(batch.negative.size(1))
-            plain = self.scores.pairs(users, batch.negative.flatten()).view_as(batch.negative)
-        negative = self._held_out(-plain, self.rest[batch.user].unsqueeze(1), self.own[batch.negative])
-        return self.scale * positive, self.scale * negative
+        users, rest, own = batch.user, self.rest[batch.user].unsqueeze(1), self.own[batch.negative]
+        positive = self._seen(self.scores.pairs(users, batch.positive), rest.squeeze(1), self.own[batch.positive])
+        if batch.negative.dim() == 2:
+            pairs = users.repeat_interleave(batch.negative.size(1)), batch.negative.flatten()
+            return positive, self._unseen(self.scores.pairs(*pairs).view_as(own), rest, own)
+        columns = self.scores.weights.index_select(1, batch.negative)
+        negative = columns.new_empty(len(users), len(own))
+        step = max(BLOCK // len(own), 1) if users.is_cpu else len(users)  # on the CPU as much as its cache takes
+        for part, some, left in zip(negative.split(step), users.split(step), rest.split(step), strict=True):
+            part.copy_(self._unseen(self.scores.score(some, columns), left, own))
+        return positive, negative
 
-    @staticmethod
-    def _held_out(residual: Tensor, rest: Tensor, own: Tensor) -> Tensor:
-        """Returns the score, less what was seen, of weights without the user, for residuals of those with."""
-        return -residual / (rest + own * residual.square())
+    def _seen(self, plain: Tensor, rest: Tensor, own: Tensor) -> Tensor:
+        """Returns the scores, by weights without the user, of items that the user has, for the scores with them."""
+        return self.scale - self._unseen(1 - plain, rest, own)
+
+    def _unseen(self, plain: Tensor, rest: Tensor, own: Tensor) -> Tensor:
+        """Returns those of items that the user does not have, in the place of ``plain``."""
+        if not self.scale:
+            return plain.zero_()
+        divisor = torch.addcmul(rest / self.scale, own / self.scale, plain.square())
+        return plain.div_(divisor)
 
     def _rest(self, edge_index: Tensor, num_users: int) -> Tensor:
         """Returns what is left of 1 when a user's leverage is taken off ``(num_users,)``, positive."""

@@ -28,16 +28,16 @@ class ItemToItem(nn.Module):
         self.register_buffer("start", nn.functional.pad(degree.cumsum(0), (1, 0)), persistent=False)
         self.register_buffer("seen", key % len(weights), persistent=False)
 
-    def score(self, users: Tensor) -> Tensor:
-        """Returns the scores of all items ``(len(users), num_items)``, zero for users without interactions."""
-        items, degree = self._history(users)
-        return embedding_bag(items, self.weights, degree.cumsum(0) - degree, mode="sum")
+    def score(self, users: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``, zero for users without interactions.
 
-    def shared(self, users: Tensor, items: Tensor) -> Tensor:
-        """Returns the scores ``(len(users), len(items))`` of items that all users share."""
-        seen, degree = self._history(users)
-        columns = self.weights.index_select(1, items)
-        return embedding_bag(seen, columns, degree.cumsum(0) - degree, mode="sum")
+        Args:
+            users: User rows ``(len(users),)``.
+            columns: The weights of some items ``(num_items, K)``, in columns, to score these ``(len(users), K)`` alone.
+        """
+        items, degree = self._history(users)
+        table = self.weights if columns is None else columns
+        return embedding_bag(items, table, degree.cumsum(0) - degree, mode="sum")
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns the scores of pairs ``(B,)``, for users and items ``(B,)``."""

@@ -114,7 +114,9 @@ def test_positives_and_own_negatives_agree_with_the_scores():
     assert negative.shape == (len(TRAIN), 3)
 
 
-def test_positives_and_shared_negatives_agree_with_the_scores():
+@pytest.mark.parametrize("block", [1, 20, 2**18])
+def test_positives_and_shared_negatives_agree_with_the_scores(monkeypatch, block):
+    monkeypatch.setattr(module, "BLOCK", block)
     pairs, scores = shared_batch(TRAIN, torch.Generator().manual_seed(0)), channel().score(ALL)
     positive, negative = channel().of(pairs)
     torch.testing.assert_close(positive, scores[pairs.user, pairs.positive])

@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphrec.nn import losses
 from graphrec.nn.losses import bpr, info_nce, l2, sampled_softmax
 from tests.reference.losses import slow_bpr, slow_info_nce, slow_l2, slow_sampled_softmax
 
@@ -128,3 +130,33 @@ def test_info_nce_of_zero_rows_has_finite_gradients():
 def test_info_nce_refuses_views_of_different_shape():
     with pytest.raises(ValueError, match=r"same shape, got \(3, 2\) and \(2, 2\)"):
         info_nce(torch.zeros(3, 2), torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("block", [1, 20, 2**16])
+def test_bpr_in_blocks_has_the_value_and_gradients_of_softplus(monkeypatch, block, masked):
+    monkeypatch.setattr(losses, "BLOCK", block)
+    torch.manual_seed(0)
+    positive, negative = (10 * torch.randn(size, dtype=torch.float64) for size in (6, (6, 9)))
+    known = torch.rand(6, 9) < 0.3 if masked else None
+    pair = positive.clone().requires_grad_(), negative.clone().requires_grad_()
+    other = positive.clone().requires_grad_(), negative.clone().requires_grad_()
+    loss = (3 * bpr(*pair, known)).exp()
+    kept = torch.ones(6, 9, dtype=torch.bool) if known is None else ~known
+    expected = (3 * F.softplus(other[1] - other[0][:, None])[kept].mean()).exp()
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    for own, reference in zip(pair, other, strict=True):
+        torch.testing.assert_close(own.grad, reference.grad)
+
+
+def test_bpr_of_scores_far_apart_stays_finite_and_exact():
+    negative = torch.tensor([[-200.0, -20.0, 20.0, 200.0]], requires_grad=True)
+    bpr(torch.zeros(1), negative).backward()
+    expected = F.softplus(negative.detach()).mean()
+    torch.testing.assert_close(bpr(torch.zeros(1), negative.detach()), expected)
+    torch.testing.assert_close(negative.grad, torch.sigmoid(negative.detach()) / 4)
+    half = bpr(torch.zeros(1, dtype=torch.float16), negative.detach().half())
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, expected)
