@@ -29,21 +29,21 @@ def plan(values):
 def test_a_switch_changes_what_it_says_and_nothing_else():
     switches = [
         "no alignment: model.alignment.weight=0",
-        "model.similar_layers=2 graph.neighbors=8",
+        "model.num_layers=2 graph.neighbors=8",
         "texts alone: model.relations=[text] features.modalities=[text] training.negatives=4",
     ]
     values = ablation_config(CONFIG, switches, seeds=(3,))
     assert values["reference"] == "base"
     assert values["seeds"] == [3]
     runs = plan(values)
-    assert list(runs) == ["base", "no alignment", "model.similar_layers=2 graph.neighbors=8", "texts alone"]
+    assert list(runs) == ["base", "no alignment", "model.num_layers=2 graph.neighbors=8", "texts alone"]
     base = RunConfig.parse({**CONFIG, "seed": 3}).to_mapping()
     for run, path_values in zip(
         runs.values(),
         [
             {},
             {("model", "alignment", "weight"): 0.0},
-            {("model", "similar_layers"): 2, ("graph", "neighbors"): 8},
+            {("model", "num_layers"): 2, ("graph", "neighbors"): 8},
             {("model", "relations"): ["text"], ("features", "modalities"): ["text"], ("training", "negatives"): 4},
         ],
         strict=True,

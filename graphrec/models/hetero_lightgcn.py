@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
@@ -67,12 +67,6 @@ class HeteroLightGCNConfig(ModelConfig):
     """Whether the couplings are trained. On validation they grew until content drowned behaviour, so it is off."""
     symmetric: bool = True
     """Whether a modality's kNN edges lead both ways: an item then also hears from those in whose lists it stands."""
-    similar_layers: Annotated[int, Field(ge=1), Search(choices=(1, 2))] = 1
-    """Similarity hops within a modality."""
-    node_input: Literal["features", "both"] = "both"
-    """What modality nodes with vectors start from; nodes without vectors take the item's ID embedding."""
-    fusion: Literal["readout", "input", "both"] = "readout"
-    """Where the modalities enter: the item read-out, the input of the user–item layers, or both."""
     edge_keep: Annotated[float, Field(gt=0, le=1), Search(choices=(0.2, 0.5, 1.0))] = 1.0
     """The share of user–item edges that degree-sensitive pruning keeps in an epoch."""
     objective: Objective = Objective()
@@ -159,20 +153,17 @@ class HeteroLightGCN(Recommender):
     def parts(self) -> dict[str, Part]:
         """Returns what every relation brings to the score; exact, since propagation is linear.
 
-        The linear channel is a part of its own, ``linear``.
-        An item's embedding is split by the relation that it comes from, whether through the user–item layers, the
-        read-out or both, and meets the users as they are; a user's embedding likewise, and meets the items as they
-        are. What is left is ``behavior``; with it counts what a user modality gives items through the layers.
+        An item's embedding is split by the relation that it comes from, and each part meets the users as they are; a
+        user's embedding likewise. What the user–item layers bring is ``behavior``; the linear channel is a part of its
+        own, ``linear``.
         """
-        whole, (user, item) = self.embed(), self._warm_tables()
-        no_user, no_item = torch.zeros_like(user), torch.zeros_like(item)
-        items = {name: self._added(no_user, message).item for name, message in self._fused(self._outputs(item)).items()}
-        users = {name: self._added(message, no_item).user for name, message in self._taste(user).items()}
-        left = Embeddings(
-            _sum(whole.user, [-part for part in users.values()]), _sum(whole.item, [-part for part in items.values()])
-        )
-        found = {BEHAVIOR: left} | {name: Embeddings(left.user, part) for name, part in items.items()}
-        found |= {name: Embeddings(part, whole.item) for name, part in users.items()}
+        user, item = self._warm_tables()
+        met, behavior = self._met(self.interactions.full, user, item)
+        items, users = self._fused(self._outputs(item)), self._taste(user)
+        whole = _sum(behavior, list(items.values()))
+        found = {BEHAVIOR: Embeddings(met, behavior)}
+        found |= {name: Embeddings(met, part) for name, part in items.items()}
+        found |= {name: Embeddings(part, whole) for name, part in users.items()}
         parts: dict[str, Part] = {name: InnerProduct(part) for name, part in found.items()}
         return parts if self.linear is None else parts | {LINEAR: self.linear}
 
@@ -215,18 +206,9 @@ class HeteroLightGCN(Recommender):
         user, item = self._warm_tables()
         outputs = self._outputs(item)
         fused, taste = list(self._fused(outputs).values()), list(self._taste(user).values())
-        sources = (_sum(user, taste), _sum(item, fused)) if self._early else (user, item)
-        met, behavior = self._met(interactions, *sources)
+        met, behavior = self._met(interactions, user, item)
         views = {name: output.view for name, output in outputs.items()} | {BEHAVIOR: behavior}
-        return Embeddings(_sum(met, taste), _sum(behavior, fused)) if self._late else Embeddings(met, behavior), views
-
-    @property
-    def _early(self) -> bool:
-        return self.config.fusion != "readout"
-
-    @property
-    def _late(self) -> bool:
-        return self.config.fusion != "input"
+        return Embeddings(_sum(met, taste), _sum(behavior, fused)), views
 
     def _warm_tables(self) -> tuple[Tensor, Tensor]:
         """Returns the embeddings of users and items, zero for those scored from content alone."""
@@ -247,11 +229,6 @@ class HeteroLightGCN(Recommender):
     def _met(self, interactions: SparseOperator, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the read-outs of the user–item layers."""
         return light_gcn(interactions, user, item, self.config.num_layers, self.coupling["interacts"])
-
-    def _added(self, user: Tensor, item: Tensor) -> Embeddings:
-        """Returns what messages to users and items add to the embeddings, through the layers or in the read-out."""
-        through = self._met(self.interactions.full, user, item) if self._early else (0.0 * user, 0.0 * item)
-        return Embeddings(through[0] + user, through[1] + item) if self._late else Embeddings(*through)
 
     def _present(self, view: str) -> Tensor:
         """Returns which items have a view: the modality, or training interactions ``(num_items,)``."""
@@ -328,8 +305,6 @@ def _relation(
         nodes.get("x", None),
         num_items=size,
         dim=config.embedding_dim,
-        num_hops=config.similar_layers,
-        use_id=config.node_input == "both",
         missing=nodes.get("missing", None),
         token=nodes.get("token", None),
     )

@@ -44,9 +44,9 @@ class ModalityVectors(nn.Module):
 class ModalityRelation(nn.Module):
     r"""Carries item states over the kNN edges of a modality, composed into one item–item operator.
 
-    .. math:: \mathbf{M} = \mathbf{S}^{n}\,(\mathbf{X}\mathbf{W} + \mathbf{E})
+    .. math:: \mathbf{M} = \mathbf{S}\,(\mathbf{X}\mathbf{W} + \mathbf{E})
 
-    with the projected features of the modality's nodes, the item states, or both. An item without the modality has
+    with the projected features of the modality's nodes and the item states. An item without the modality has
     no edges: it sends and receives nothing. Without vectors the nodes take the item states, and the view for alignment
     is one hop without self-loops, since an item would otherwise be compared with itself; with vectors it is the
     projected features. A token has no edges: its item, and no other, receives its projection. For a modality of users,
@@ -59,8 +59,6 @@ class ModalityRelation(nn.Module):
         x: Their vectors ``(num_nodes, dim_in)``, if any; rows are scaled to length 1.
         num_items: The number of items.
         dim: The embedding dimension.
-        num_hops: The number of similarity hops :math:`n`.
-        use_id: Whether nodes that have vectors also take the item states.
         missing: Which vectors are imputed ``(num_nodes,)``; ``present`` leaves their items out. None by default.
         token: Which of them are to be learned ``(num_nodes,)``.
     """
@@ -79,14 +77,11 @@ class ModalityRelation(nn.Module):
         *,
         num_items: int,
         dim: int,
-        num_hops: int = 1,
-        use_id: bool = True,
         missing: Tensor | None = None,
         token: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.similar = SparseOperator(edge_index, weight, num_sources=num_items, num_targets=num_items)
-        self.num_hops, self.use_id = num_hops, use_id or x is None
         self.projection = None if x is None else nn.Linear(x.size(1), dim)
         self.vectors = None if x is None else ModalityVectors(F.normalize(x.float(), dim=-1), token)
         self.register_buffer("item_id", item_id, persistent=False)
@@ -99,12 +94,8 @@ class ModalityRelation(nn.Module):
     def forward(self, item: Tensor) -> ModalityOutput:
         """Returns the message to the items and the view for alignment, for item states ``(num_items, dim)``."""
         projected = self._projected(item)
-        state = item if projected is None else projected + item if self.use_id else projected
-        first = self.similar(state)
-        view = first - self.loop * item if projected is None else projected
-        message = first
-        for _ in range(self.num_hops - 1):
-            message = self.similar(message)
+        message = self.similar(item if projected is None else projected + item)
+        view = message - self.loop * item if projected is None else projected
         if self.has_token is not None and projected is not None:
             message = message + self.has_token * projected
         return ModalityOutput(message, view)

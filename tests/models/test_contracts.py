@@ -74,9 +74,9 @@ class TestHeteroLightGCN(ModelContract):
 
 class TestPrunedHeteroLightGCN(ModelContract):
     model = "hetero-lightgcn"
-    config: ClassVar = {"edge_keep": 0.5, "fusion": "both", "node_input": "features", "similar_layers": 2}
+    config: ClassVar = {"edge_keep": 0.5, "learn_coupling": True}
 
 
-class TestInputHeteroLightGCN(ModelContract):
+class TestHeteroLightGCNWithoutAlignment(ModelContract):
     model = "hetero-lightgcn"
-    config: ClassVar = {"fusion": "input", "alignment": {"weight": 0.0}, "learn_coupling": False}
+    config: ClassVar = {"alignment": {"weight": 0.0}}

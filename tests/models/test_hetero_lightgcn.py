@@ -43,7 +43,7 @@ def test_with_vectorless_relations_and_fixed_coupling_it_is_freedom(weights):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
 
 
-def dense_forward(model, fusion, node_input, coupling):
+def dense_forward(model, coupling):
     """The formula of the model on dense matrices."""
     warm = torch.ones(model.num_items, 1, dtype=torch.float64)
     warm[COLD] = 0.0
@@ -55,25 +55,21 @@ def dense_forward(model, fusion, node_input, coupling):
         similar = dense_row_norm(dense_matrix(edges, None, model.num_items, model.num_items))
         start = torch.zeros_like(item)
         start[nodes] = model.modalities[name].projection(F.normalize(GRAPH[name].x, dim=1)).double()
-        message = message + coupling[name] * similar @ (start + (item if node_input == "both" else 0.0))
-    source = item if fusion == "readout" else item + message
-    tables = model.user_embedding.double(), source
+        message = message + coupling[name] * similar @ (start + item)
+    tables = model.user_embedding.double(), item
     user, readout = dense_light_gcn(dense_interactions(), *tables, 2, coupling["interacts"])
-    return user, readout if fusion == "input" else readout + message
+    return user, readout + message
 
 
-@pytest.mark.parametrize("fusion", ["readout", "input", "both"])
-@pytest.mark.parametrize("node_input", ["features", "both"])
-def test_fusion_and_node_input_equal_dense_algebra(fusion, node_input):
+def test_the_embeddings_equal_dense_algebra():
     coupling = {"interacts": 0.9, "image": 0.5, "text": -0.3}
-    model = graph_only(fusion=fusion, node_input=node_input, coupling=coupling)
-    for own, other in zip(model.embed(), dense_forward(model, fusion, node_input, coupling), strict=True):
+    model = graph_only(coupling=coupling)
+    for own, other in zip(model.embed(), dense_forward(model, coupling), strict=True):
         torch.testing.assert_close(own.double(), other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion", ["readout", "input", "both"])
-def test_the_id_of_a_cold_item_has_no_influence(fusion):
-    model = graph_only(fusion=fusion, l2=0.0)
+def test_the_id_of_a_cold_item_has_no_influence():
+    model = graph_only(l2=0.0)
     assert TRAIN.item_degree()[COLD] == 0
     before = model.embed()
     with torch.no_grad():
@@ -172,7 +168,7 @@ def test_a_relation_whose_coupling_is_zero_does_not_change_the_scores():
         ({"relations": ["imgae"]}, "unknown relation 'imgae': did you mean 'image'"),
         ({"coupling": {"txt": 0.5}}, "unknown relation 'txt': did you mean 'text'"),
         ({"alignment": {"pairs": [["image", "behaviour"]]}}, "unknown view 'behaviour': did you mean 'behavior'"),
-        ({"fusion": "late"}, "fusion"),
+        ({"fusion": "input"}, "fusion"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -34,15 +34,13 @@ def user_message(model, coupling):
     return user, coupling * dense_row_norm(dense_matrix(edges, None, size, size)) @ (start + user)
 
 
-@pytest.mark.parametrize("fusion", ["readout", "input", "both"])
-def test_user_modalities_equal_dense_algebra(fusion):
+def test_user_modalities_equal_dense_algebra():
     coupling = {"user_text": 0.4}
-    model = graph_only(GRAPH, relations=(), user_relations=None, fusion=fusion, coupling=coupling)
+    model = graph_only(GRAPH, relations=(), user_relations=None, coupling=coupling)
     user, message = user_message(model, 0.4)
-    source = user if fusion == "readout" else user + message
-    met, item = dense_light_gcn(dense_interactions(GRAPH), source, model.item_embedding.double(), 2)
+    met, item = dense_light_gcn(dense_interactions(GRAPH), user, model.item_embedding.double(), 2)
     own = model.embed()
-    torch.testing.assert_close(own.user.double(), met if fusion == "input" else met + message, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own.user.double(), met + message, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(own.item.double(), item, rtol=1e-4, atol=1e-5)
 
 

@@ -253,9 +253,8 @@ def test_without_the_channel_the_inner_product_is_left():
     assert torch.equal(model.score(ALL), model.frozen().score(ALL))
 
 
-@pytest.mark.parametrize("fusion", ["readout", "input", "both"])
-def test_the_channel_is_a_part_and_the_parts_add_up(fusion):
-    model = build(HeteroLightGCN, fusion=fusion, linear=SETTINGS, coupling={"image": 0.7, "text": -0.4})
+def test_the_channel_is_a_part_and_the_parts_add_up():
+    model = build(HeteroLightGCN, linear=SETTINGS, coupling={"image": 0.7, "text": -0.4})
     found = {name: part.score(ALL) for name, part in model.parts().items()}
     assert list(found) == ["behavior", "image", "text", "linear"]
     assert torch.equal(found["linear"], channel().score(ALL))

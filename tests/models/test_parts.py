@@ -16,7 +16,6 @@ from tests.reference.models import GRAPH, TRAIN, build, graph_only, steps, vecto
 from tests.reference.propagation import dense_row_norm
 
 COUPLING = {"image": 0.7, "text": -0.4}
-FUSIONS = pytest.mark.parametrize("fusion", ["readout", "input", "both"])
 
 
 def without(model, name):
@@ -33,9 +32,8 @@ def products(parts):
     return {name: part.score(torch.arange(TRAIN.num_users)) for name, part in parts.items()}
 
 
-@FUSIONS
-def test_a_modality_brings_what_items_lose_without_it(fusion):
-    model = graph_only(fusion=fusion, coupling=COUPLING)
+def test_a_modality_brings_what_items_lose_without_it():
+    model = graph_only(coupling=COUPLING)
     user, item = model.embed()
     found = products(model.parts())
     assert list(found) == ["behavior", "image", "text"]
@@ -44,10 +42,9 @@ def test_a_modality_brings_what_items_lose_without_it(fusion):
     torch.testing.assert_close(sum(found.values()), user @ item.T, rtol=1e-4, atol=1e-5)
 
 
-@FUSIONS
-def test_a_user_modality_brings_what_users_lose_without_it(fusion):
+def test_a_user_modality_brings_what_users_lose_without_it():
     settings = {"user_relations": None, "coupling": COUPLING | {"user_text": 0.6}}
-    model = graph_only(PEOPLE_GRAPH, fusion=fusion, **settings)
+    model = graph_only(PEOPLE_GRAPH, **settings)
     user, item = model.embed()
     found = products(model.parts())
     assert list(found) == ["behavior", "image", "text", "user_text"]
