@@ -1,6 +1,7 @@
 """The tuned benchmark: every model of configs/benchmark-tuned.yaml under one budget, in as many sittings as it takes.
 
     python experiments/tuned.py --only lfm2k          # GRAPHREC_DATA names the folder of the data sets
+    python experiments/tuned.py --config configs/benchmark-clothing.yaml
 
 Studies are taken up from the journals in experiments/results/tuned, so that no trial is run twice; runs lie under
 ``--out``, and what is finished there is not run again. At the end, and with ``--collect`` alone, the small results go
@@ -67,6 +68,7 @@ def collect(out: Path, order: list[str], reference: str) -> None:
 def main() -> None:
     """Runs what is missing, or only collects."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     parser.add_argument("--only", nargs="+", help="the data sets; all by default")
     parser.add_argument("--jobs", type=int, default=1)
@@ -78,14 +80,14 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads * options.jobs)
-    values = apply_overrides(load_yaml(CONFIG), options.overrides)
+    values = apply_overrides(load_yaml(options.config), options.overrides)
     values = only_datasets(values, options.only) if options.only else values
     if not options.collect:
         restore(options.out)
         for name, found in run_suite(values, options.out, jobs=options.jobs).items():
             for failure in found.failures:
                 print(f"failed: {name}, {failure}")
-    collect(options.out, [*values["models"], *values["fusions"]], values["reference"])
+    collect(options.out, [*values["models"], *values.get("fusions", {})], values["reference"])
 
 
 if __name__ == "__main__":
