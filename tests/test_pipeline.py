@@ -48,7 +48,7 @@ def test_run_leaves_a_complete_folder(data, tmp_path):
     assert metrics["epochs"] == 3
     assert 1 <= metrics["best_epoch"] <= 3
     assert metrics["peak_memory_mib"] > 0
-    assert set(metrics["seconds"]) == {"features", "graph", "training", "validation"}
+    assert set(metrics["seconds"]) == {"features", "graph", "model", "training", "validation"}
     assert [row["epoch"] for row in folder.history()] == [1, 2, 3]
     assert max(row["Recall@5"] for row in folder.history()) == metrics["valid"]["Recall@5"]
     assert folder.data()["statistics"]["train"] == len(data.split.train)

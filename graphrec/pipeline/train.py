@@ -191,8 +191,9 @@ class Stage:
     ) -> tuple[Recommender, TrainingResult | None]:
         """Builds the model from the seed and trains it, or solves it."""
         graph = self.prepared.graph_of(refit=refit)
-        model = build_model(self.config, graph)
         phase = "refit" if refit else "training"
+        with clock(self.seconds, "refit model" if refit else "model"):  # a channel or the like may be solved here
+            model = build_model(self.config, graph)
         with clock(self.seconds, phase):
             if isinstance(model, ClosedForm):
                 with working(f"solving {self.config.label}"):

@@ -19,7 +19,7 @@ FASTEST = 0.001  # seconds, below which a clock says little; also keeps the axis
 
 
 def accuracy_against_cost(study: Study) -> Section | None:
-    """Shows a bubble per model: training seconds, the tested metric, and peak memory as the area."""
+    """Shows a bubble per model: seconds to build and train it, the tested metric, and peak memory as the area."""
     metric = study.table.tested
     costs = {label: _cost(runs, metric) for label, runs in study.groups.items()}
     costs = {label: cost for label, cost in costs.items() if not math.isnan(cost["seconds"])}
@@ -45,7 +45,8 @@ def accuracy_against_cost(study: Study) -> Section | None:
 
 def _cost(runs: Sequence[RunFolder], metric: str) -> dict[str, float]:
     found = [run.metrics() for run in runs]
-    seconds = np.array([(one.get("seconds") or {}).get("training", math.nan) for one in found], dtype=float)
+    phases = [one.get("seconds") or {} for one in found]
+    seconds = np.array([one.get("training", math.nan) + one.get("model", 0.0) for one in phases], dtype=float)
     memory = [float(one["peak_memory_mib"]) for one in found if one.get("peak_memory_mib")]
     values = np.array([one["test"][metric] for one in found])
     return {

@@ -16,7 +16,10 @@ def traces_of(body: str) -> list[dict]:
 
 
 def test_four_times_the_memory_is_twice_as_wide(write):
-    runs = [write("a", seconds={"training": 2.0}, peak_memory_mib=400), write("b", seconds={"training": 8.0})]
+    runs = [
+        write("a", seconds={"model": 0.5, "training": 1.5}, peak_memory_mib=400),
+        write("b", seconds={"training": 8.0}),
+    ]
     runs.append(write("c", seconds={"training": 8.0}, peak_memory_mib=100))
     bubbles = {
         trace["name"]: trace for trace in traces_of(accuracy_against_cost(make_study(runs, runs[0].path)).body)[::2]
