@@ -3,39 +3,9 @@
     python experiments/flagship/ideas.py loo=0 lam=431 w=70 sym=1 epochs=18 log=FILE
 
 This came before the flagship's model and is kept apart from it, so that the first lines of the research log can be run
-again. Every idea is an option, ``key=value``, off by default except ``loo`` and ``learnw``. A line per evaluation and a
-last line with the best epoch by validation Recall@20 are printed. The test split is never read.
-
-    data                the data set, by name
-    seed                of the initial embeddings, of pruning and of batches
-    dim, layers         length of the embeddings; layers of LightGCN
-    text, image, audio, vggish, whisper
-                        weights of the modalities' item graphs; 0 leaves one out
-    hops                item graphs are applied so many times, and added to the items after LightGCN
-    early               weight of one hop added to the items before LightGCN
-    two                 weight of a second hop added beside the first
-    sym                 1: kNN edges both ways, without weights
-    snorm               1: item graphs are normalised by the degrees of both ends, else by rows
-    keep                share of interactions that degree-sensitive pruning keeps in an epoch
-    lr, batch, neg      learning rate, pairs per batch, negatives per batch (or per pair, see own)
-    own                 1: every pair has negatives of its own, else a batch shares them
-    loss, tau           bpr, or softmax at temperature tau
-    l2                  weight of the squared norms of the rows of a batch
-    cl, clt, eps        weight, temperature and noise of a contrastive loss of two noisy views (SimGCL)
-    decay               1: the learning rate falls to 0 along a cosine
-    ema                 decay of a running mean of the embeddings, which is what is evaluated; 0: none
-    bias                1: items have a bias
-    epochs, every, patience
-                        at most so many epochs, an evaluation every few, and so many without a gain to stop;
-                        epochs=0 evaluates the channel alone
-    w                   initial weight of the linear channel; 0: no channel
-    learnw, wlr         1: the weight is learnt, at wlr times the learning rate
-    lam, alpha, cmod    the channel's ridge, the weight of its features, and their modalities, such as text+image
-    loo                 1: a user is scored by weights solved without that user's row, else by those of all rows (EASE)
-    rank                rank of a truncated SVD of the channel; 0: the whole
-    cdrop               share of a batch's pairs whose channel is dropped
-    save                a safetensors file for the best embeddings and the channel's weight
-    log                 a file to append the last line to
+again. Every idea is an option, ``key=value`` (see ``ideas_options.py``), off by default except ``loo`` and ``learnw``.
+A line per evaluation and a last line with the best epoch by validation Recall@20 are printed. The test split is never
+read.
 """
 
 from __future__ import annotations
@@ -45,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -53,7 +22,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ideas_options import Options
 from safetensors.torch import save_file
+from scipy.sparse import csr_array
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
@@ -63,7 +34,7 @@ from graphrec.evaluation.ranking import evaluate
 from graphrec.graph.behavior import add_gram, gram_matrix, interaction_matrix, ridge_inverse
 from graphrec.graph.build import item_operator, item_relations
 from graphrec.graph.neighbors import item_features
-from graphrec.graph.transforms import both_ways, row_norm, symmetric_norm
+from graphrec.graph.transforms import both_ways, degree, row_norm, symmetric_norm
 from graphrec.models.base import Batch, Embeddings
 from graphrec.models.pairwise import PrunedInteractions, batch_l2, embedding_table, interactions_of, pair_scores
 from graphrec.nn.losses import bpr, sampled_softmax
@@ -74,66 +45,6 @@ from graphrec.training.sampling import PairLoader
 
 MODALITIES = ("text", "image", "audio", "vggish", "whisper")
 CONTRASTED = 1024  # users and items of a batch in the contrastive loss
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a run; see the module."""
-
-    data: str = "amazon-baby"
-    seed: int = 0
-    dim: int = 64
-    layers: int = 3
-    text: float = 0.9
-    image: float = 0.1
-    audio: float = 0.0
-    vggish: float = 0.0
-    whisper: float = 0.0
-    hops: int = 1
-    early: float = 0.0
-    two: float = 0.0
-    sym: int = 0
-    snorm: int = 0
-    keep: float = 1.0
-    lr: float = 0.01
-    batch: int = 4096
-    neg: int = 512
-    own: int = 0
-    loss: str = "bpr"
-    tau: float = 0.5
-    l2: float = 0.02
-    cl: float = 0.0
-    clt: float = 0.2
-    eps: float = 0.1
-    decay: int = 0
-    ema: float = 0.0
-    bias: int = 0
-    epochs: int = 60
-    every: int = 3
-    patience: int = 4
-    w: float = 0.0
-    learnw: int = 1
-    wlr: float = 1.0
-    lam: float = 400.0
-    alpha: float = 6.0
-    cmod: str = "text"
-    loo: int = 1
-    rank: int = 0
-    cdrop: float = 0.0
-    save: str = ""
-    log: str = ""
-
-    @classmethod
-    def parse(cls, arguments: list[str]) -> Options:
-        """Returns the options that ``key=value`` arguments stand for; the last of a key counts."""
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        values = {}
-        for argument in arguments:
-            key, _, value = argument.partition("=")
-            if key not in kinds:
-                raise SystemExit(f"expected key=value with a key of {', '.join(kinds)}, got {argument!r}")
-            values[key] = kinds[key](value)
-        return cls(**values)
 
 
 class Best(NamedTuple):
@@ -183,8 +94,18 @@ def item_graph(graph: HeteroData, options: Options) -> SparseOperator | None:
     for modality in filter(shares.get, shares):
         edge_index, weight = item_operator(graph, modality)
         if options.sym:
+            directed = edge_index
             edge_index, weight = both_ways(edge_index)
-        if options.snorm:
+            if options.snn:
+                weight = shared_neighbors(directed, edge_index, num_items) ** options.snn
+        if options.hub != 0.5:
+            ends = [degree(end, num_items, weight).clamp(min=1e-12) for end in edge_index]
+            weight = (
+                ends[0][edge_index[0]] ** -options.hub
+                * ends[1][edge_index[1]] ** (options.hub - 1)
+                * (1.0 if weight is None else weight)
+            )
+        elif options.snorm:
             weight = symmetric_norm(edge_index, num_items, num_items, weight)
         else:
             weight = row_norm(edge_index, num_items, weight)
@@ -193,6 +114,37 @@ def item_graph(graph: HeteroData, options: Options) -> SparseOperator | None:
     if not edges:
         return None
     return SparseOperator(torch.cat(edges, 1), torch.cat(weights), num_sources=num_items, num_targets=num_items)
+
+
+def shared_neighbors(lists: Tensor, edge_index: Tensor, num_items: int) -> Tensor:
+    """Returns the Jaccard similarity of the neighbour lists of an edge's ends, each item in its own list."""
+    own = torch.arange(num_items).expand(2, -1)
+    row, col = torch.cat([lists, own], 1).unique(dim=1).numpy()
+    table = csr_array((np.ones(len(row), dtype=np.float32), (row, col)), shape=(num_items, num_items))
+    size = torch.from_numpy(np.asarray(table.sum(axis=1)).ravel())
+    first, second = edge_index
+    common = torch.from_numpy(np.asarray(table[first.numpy()].multiply(table[second.numpy()]).sum(axis=1)).ravel())
+    return common / (size[first] + size[second] - common)
+
+
+def user_graph(channel: Tensor, options: Options) -> SparseOperator:
+    """Returns the mean over each user's neighbours by the cosine of their scores in the channel."""
+    rows = F.normalize(channel - channel.mean(dim=0), dim=-1)
+    found = []
+    for start in range(0, len(rows), 1024):
+        near = rows[start : start + 1024] @ rows.T
+        near[torch.arange(len(near)), torch.arange(start, start + len(near))] = -torch.inf
+        found.append(near.topk(options.uk, dim=1).indices)
+    near = torch.cat(found)
+    source, target = near.flatten(), torch.arange(len(rows)).repeat_interleave(options.uk)
+    weight = torch.full((source.numel(),), 1 / options.uk)
+    return SparseOperator(torch.stack([source, target]), weight, num_sources=len(rows), num_targets=len(rows))
+
+
+def hard_bpr(positive: Tensor, negative: Tensor, batch: Batch, temperature: float) -> Tensor:
+    """Returns bpr with the negatives of a pair weighted by a softmax of their scores."""
+    share = (negative.detach() / temperature).softmax(dim=1)
+    return (F.softplus(negative - positive[:, None]) * share).sum(dim=1).mean()
 
 
 def noisy(rows: Tensor, eps: float) -> Tensor:
@@ -228,6 +180,7 @@ class Ideas(nn.Module):
         edges = interactions_of(graph)
         self.interactions = PrunedInteractions(edges, num_users, num_items, keep=options.keep, seed=options.seed)
         self.similar = item_graph(graph, options)
+        self.near_users = user_graph(channel, options) if options.uu and channel is not None else None
         self.weight = nn.Parameter(torch.tensor(options.w))
         self.bias = nn.Parameter(torch.zeros(num_items)) if options.bias else None
 
@@ -243,6 +196,8 @@ class Ideas(nn.Module):
             items = items + options.two * similar(near)
         for _ in range(options.hops - 1):
             near = similar(near)
+        if self.near_users is not None:
+            users = users + options.uu * self.near_users(user)
         return Embeddings(users, items + near)
 
     def pairs(self, embeddings: Embeddings, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -264,7 +219,9 @@ class Ideas(nn.Module):
         options = self.options
         embeddings = self.embed(self.interactions.pruned, self.user, self.item)
         positive, negative = self.pairs(embeddings, batch)
-        if options.loss == "bpr":
+        if options.hard:
+            loss = hard_bpr(positive, negative, batch, options.hard)
+        elif options.loss == "bpr":
             loss = bpr(positive, negative, batch.known)
         else:
             loss = sampled_softmax(positive, negative, options.tau, batch.known)
