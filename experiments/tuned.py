@@ -7,7 +7,9 @@ Studies are taken up from the journals in experiments/results/tuned, so that no 
 ``--out``, and what is finished there is not run again. At the end, and with ``--collect`` alone, the small results go
 back to experiments/results/tuned: per data set the table (Markdown, CSV, LaTeX) and the benchmark file with the
 settings that were found, per model the journal, the best settings and the summary of its study. ``graphrec report``
-makes the page of it.
+makes the page of it. The flagship against every other model:
+
+    python experiments/tuned.py --collect --tables experiments/results/flagship --reference hetero-lightgcn
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ def restore(out: Path) -> None:
             shutil.copyfile(journal, target)
 
 
-def collect(out: Path, order: list[str], reference: str) -> None:
-    """Copies the small results of whatever is finished; the table in the order of the labels."""
+def collect_studies(out: Path) -> None:
+    """Copies journals, best settings, summaries, and the benchmark files with what was found."""
     for journal in sorted(out.glob("*/*/tuning/journal.log")):
         name, label = journal.relative_to(out).parts[:2]
         target = RESULTS / name / label
@@ -48,6 +50,14 @@ def collect(out: Path, order: list[str], reference: str) -> None:
         for kept in KEPT:
             if (journal.parent / kept).is_file():
                 shutil.copyfile(journal.parent / kept, target / kept)
+    for settings in sorted(out.glob("*/benchmark.yaml")):
+        target = RESULTS / settings.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(settings, target / settings.name)
+
+
+def collect_tables(out: Path, target: Path, order: list[str], reference: str) -> None:
+    """Writes the table of every data set of what is finished, in the order of the labels."""
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
         try:
             runs, problems = scan_runs(folder)
@@ -60,8 +70,7 @@ def collect(out: Path, order: list[str], reference: str) -> None:
         scored.sort(key=lambda run: order.index(run.metrics()["label"]))
         labels = {run.metrics()["label"] for run in scored}
         table = report(scored, reference=reference if reference in labels else None)
-        table.write(RESULTS / folder.name)
-        shutil.copyfile(folder / "benchmark.yaml", RESULTS / folder.name / "benchmark.yaml")
+        table.write(target / folder.name)
         print(table.to_markdown())
 
 
@@ -76,6 +85,8 @@ def main() -> None:
         "--threads", type=int, default=1, help="of each process; best.yaml repeats a value exactly with it"
     )
     parser.add_argument("--collect", action="store_true", help="only copy the small results")
+    parser.add_argument("--tables", type=Path, default=RESULTS, help="where the tables go")
+    parser.add_argument("--reference", help="the model that the others are tested against; the file says which")
     parser.add_argument("overrides", nargs="*", help="such as tuning.trials=2, to try it out")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -87,7 +98,9 @@ def main() -> None:
         for name, found in run_suite(values, options.out, jobs=options.jobs).items():
             for failure in found.failures:
                 print(f"failed: {name}, {failure}")
-    collect(options.out, [*values["models"], *values.get("fusions", {})], values["reference"])
+    order, reference = [*values["models"], *values.get("fusions", {})], options.reference or values["reference"]
+    collect_studies(options.out)
+    collect_tables(options.out, options.tables, order, reference)
 
 
 if __name__ == "__main__":
