@@ -1,12 +1,30 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from graphrec.config import ConfigError
+from graphrec.data.dataset import Vectors
+from graphrec.graph.behavior import interaction_matrix
 from graphrec.models.freedom import FREEDOM
+from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.models.lightgcn import LightGCN
+from graphrec.testing import small_graph
+from tests.graph.test_homophily import slow_homophily
 from tests.reference.losses import slow_info_nce
-from tests.reference.models import GRAPH, TRAIN, batch, build, dense_interactions, graph_only, steps, vectorless_graph
+from tests.reference.models import (
+    DATA,
+    GRAPH,
+    TRAIN,
+    batch,
+    build,
+    dense_interactions,
+    graph_only,
+    steps,
+    vectorless_graph,
+)
 from tests.reference.propagation import dense_light_gcn, dense_matrix, dense_row_norm
 
 COLD = 33  # has content and no training interactions
@@ -174,3 +192,31 @@ def test_a_relation_whose_coupling_is_zero_does_not_change_the_scores():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         graph_only(**settings)
+
+
+def graph_with_noise():
+    """Returns a graph whose texts are vectors of noise, of which the images are as they were."""
+    text = DATA.vectors["text"]
+    noise = np.random.default_rng(0).normal(size=text.values.shape).astype(np.float32)
+    return small_graph(replace(DATA, vectors={**DATA.vectors, "text": Vectors(text.ids, noise)}))
+
+
+def test_a_modality_that_knows_nothing_of_behaviour_takes_no_part_unless_named(caplog):
+    graph = graph_with_noise()
+    with caplog.at_level("INFO", logger="graphrec"):
+        model = build(HeteroLightGCN, graph)
+    assert list(model.modalities) == ["image"]
+    assert "text takes no part: its neighbours are" in caplog.text
+    assert set(model(batch())) == {"bpr", "l2", "alignment_behavior_image"}
+    assert list(build(HeteroLightGCN, graph, min_homophily=0).modalities) == ["image", "text"]
+    assert list(build(HeteroLightGCN, graph, relations=["text"]).modalities) == ["text"]
+
+
+def test_the_coupling_of_given_lists_follows_their_homophily():
+    graph, neighbors = vectorless_graph(("image", "text"))
+    seen = interaction_matrix(graph)
+    image = neighbors["image"].toarray()
+    likeness = slow_homophily(np.argwhere(image).tolist(), seen.toarray())
+    found = graph_only(graph, coupling={"text": 0.3}).coupling
+    assert found["image"].item() == pytest.approx(min(max(0.1 * (likeness - 1), 0.0), 1.0), rel=1e-4)
+    assert found["text"].item() == pytest.approx(0.3)

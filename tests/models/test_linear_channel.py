@@ -310,7 +310,7 @@ def test_edges_both_ways_equal_dense_algebra():
 def test_weighted_edges_both_ways_equal_dense_algebra():
     graph, _ = neighbor_graph()
     assert graph["tags", "similar", "tags"].edge_weight.unique().numel() > 4
-    model = build(HeteroLightGCN, graph, coupling={"tags": 0.5}, linear={"weight": 0})
+    model = build(HeteroLightGCN, graph, relations=["tags"], coupling={"tags": 0.5}, linear={"weight": 0})
     for own, other in zip(model.embed(), dense_embeddings(model, graph, {"tags": 0.5}), strict=True):
         torch.testing.assert_close(own.double(), other, rtol=1e-4, atol=1e-5)
 

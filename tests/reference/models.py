@@ -26,8 +26,8 @@ def build(cls, graph=GRAPH, seed=0, **settings):
 
 
 def graph_only(graph=GRAPH, seed=0, **settings):
-    """Returns HeteroLightGCN without its linear channel, with edges that lead one way, of two layers as LightGCN."""
-    plain = {"linear": {"weight": 0}, "symmetric": False, "num_layers": 2, "l2": 1e-4}
+    """Returns HeteroLightGCN without its linear channel, with edges one way, two layers and all modalities."""
+    plain = {"linear": {"weight": 0}, "symmetric": False, "num_layers": 2, "l2": 1e-4, "min_homophily": 0}
     aligned = {"alignment": {"weight": 0.01, "temperature": 0.2}}
     return build(HeteroLightGCN, graph, seed, **plain | aligned | settings)
 
