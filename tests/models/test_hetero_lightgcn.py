@@ -220,3 +220,11 @@ def test_the_coupling_of_given_lists_follows_their_homophily():
     found = graph_only(graph, coupling={"text": 0.3}).coupling
     assert found["image"].item() == pytest.approx(min(max(0.1 * (likeness - 1), 0.0), 1.0), rel=1e-4)
     assert found["text"].item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"l2": 0.07}])
+def test_the_default_l2_falls_with_the_interactions_of_a_user(settings):
+    weight = settings.get("l2", 0.3 / (len(TRAIN) / len(np.unique(TRAIN.user))) ** 1.5)
+    pairs, own = batch(), build(HeteroLightGCN, **settings)(batch())["l2"].item()
+    model = graph_only(l2=1.0, num_layers=3)
+    assert own == pytest.approx(weight * model(pairs)["l2"].item(), rel=1e-5)
