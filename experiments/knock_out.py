@@ -14,12 +14,12 @@
 Settings are those of ``configs/benchmark-lfm2k.yaml`` and ``configs/benchmark-baby.yaml``, in batches of 8192 with
 learning rates three times as large; collective EASE on Amazon-Baby has the best of ``--choose`` on validation. All were
 chosen with the content intact and are not tuned again for what is left: a difference holds for these settings. On lfm2k
-HeteroLightGCN takes all three modalities here, coupled by .1 each, not the text alone, and in both it is the graph part
-alone; ``flagship`` is the whole with the settings of ``configs/flagship-*.yaml``, against at most 512 negatives, for the
-modalities that it uses; with nothing left it is LightGCN on top of EASE. The epoch is chosen on
-validation; the test set is scored once per run. Every model is compared with itself on the intact data, over the same
-test users and seeds, p-values corrected by Holm over the rows of a model. Runs are kept in ``runs/knock-out``: a
-stopped study goes on where it stopped.
+HeteroLightGCN takes all three modalities here, coupled by .1 each, not the text alone, and in both it is the graph
+part alone; ``flagship`` is the whole with the settings of ``configs/flagship-*.yaml``, against at most 512 negatives,
+for the modalities that it uses; with nothing left it is LightGCN on top of EASE. The epoch is chosen on validation;
+the test set is scored once per run. Every model is compared with itself on the intact data, over the same test users
+and seeds, p-values corrected by Holm over the rows of a model. Runs are kept in ``runs/knock-out``: a stopped study
+goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="amazon-baby")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--config", type=Path, help="the flagship's settings; those shipped for the data by default")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "experiments" / "results" / "flagship")
     options = parser.parse_args()
@@ -72,7 +73,7 @@ def main() -> None:
     data = load_dataset(options.data)
     models = {
         "freedom": TUNED / options.data / "freedom" / "best.yaml",
-        "hetero-lightgcn": ROOT / "configs" / f"flagship-{options.data}.yaml",
+        "hetero-lightgcn": options.config or ROOT / "configs" / f"flagship-{options.data}.yaml",
     }
     found: dict[str, list[Cost]] = {name: [] for name in models}
     lines = [
@@ -89,7 +90,8 @@ def main() -> None:
     lines.append(f"\n- {options.data}: set-up and training of the flagship take {flagship / plain:.2f} times FREEDOM's")
     print(lines[-1])
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"cost-{options.data}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    name = f"cost-{options.data}.md" if options.config is None else f"cost-{options.data}-{options.config.stem}.md"
+    (options.out / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
