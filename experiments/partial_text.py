@@ -47,6 +47,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "model": {
             "name": "hetero-lightgcn",
             "symmetric": False,
+            "min_homophily": 0,
             "linear": {"weight": 0},
             "coupling": {"title": 0.1},
             "edge_keep": 0.5,
