@@ -273,7 +273,7 @@ def _sum(base: Tensor, messages: list[Tensor]) -> Tensor:
 def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[tuple[str, ...], dict[str, float]]:
     """Returns the relations between items that take part, and how strongly by default."""
     known = item_relations(graph)
-    _check_names((*(config.relations or ()),), known)
+    _check_names(config.relations or (), known)
     _check_names(config.coupling, ("interacts", *known, *user_modalities(graph)))
     seen = interaction_matrix(graph)
     names = known if config.relations is None else config.relations
