@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from graphrec.runs import (
     save_dataset,
     save_graph,
     scan_runs,
+    share_dataset,
     share_graph,
 )
 from graphrec.runs.environment import environment, git_revision
@@ -103,6 +105,18 @@ def test_dataset_round_trip(data, tmp_path):
     assert found.notes == ("a note",)
     for column in data.items.columns:
         assert found.items.values(column) == data.items.values(column)
+
+
+def test_what_is_known_of_users_round_trips(data, tmp_path):
+    users = data.split.users
+    one = users.index[0]
+    known = replace(data, people=Catalog.from_columns(users, {"age": {one: 31}, "photo": {one: Path("b.png")}}))
+    save_dataset(tmp_path / "first", known)
+    share_dataset(tmp_path / "first", tmp_path / "second")
+    people = load_dataset(tmp_path / "second").people
+    assert people.columns == ("age", "photo")
+    for column in people.columns:
+        assert people.values(column) == known.people.values(column)
 
 
 def test_dataset_with_dates_round_trips(tmp_path):

@@ -154,11 +154,12 @@ def report(
     reference: Annotated[str | None, typer.Option(help="The label the others are tested against.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="The columns; Recall and NDCG by default.")] = None,
     title: Annotated[str | None, typer.Option(help="The heading; the name of the folder by default.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="A column of items or users to slice by. Several.")] = None,
 ) -> None:
     """Makes one page of all runs in a folder that opens from disk, and its tables as Markdown, LaTeX and CSV."""
     from graphrec.report.page.page import write_page
 
-    page = write_page(folder, out, reference=reference, metrics=metric, title=title)
+    page = write_page(folder, out, reference=reference, metrics=metric, title=title, columns=by or ())
     plain(f"wrote {page} ({page.stat().st_size / 2**20:.1f} MiB) and its tables")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -263,13 +262,17 @@ def _by_column(catalog: Catalog | None, columns: Sequence[str], size: int) -> di
         raise ValueError(f"expected a catalogue of {size} rows for the columns {list(columns)}, got {got}")
     slices: dict[str, BoolArray] = {}
     for column in columns:
-        slices |= {f"{column}={value}": mask for value, mask in _values(catalog.values(column)).items()}
+        slices |= {f"{column}={value}": mask for value, mask in column_slices(catalog, column).items()}
     return slices
 
 
-def _values(values: Sequence[Any]) -> dict[str, BoolArray]:
-    """Returns which rows have a value, the most frequent first; the rarest of many are one."""
-    texts = pd.Series([None if value is None else str(value) for value in values], dtype=object)
+def column_slices(catalog: Catalog, column: str) -> dict[str, BoolArray]:
+    """Returns which rows have a value of a column, by the value: the most frequent first, the rarest of many as one.
+
+    Raises:
+        KeyError: If the column is not in the catalogue.
+    """
+    texts = pd.Series([None if value is None else str(value) for value in catalog.values(column)], dtype=object)
     frequent = texts.value_counts().sort_index().sort_values(ascending=False, kind="stable").index.tolist()
     kept = frequent if len(frequent) <= MOST_VALUES else frequent[: MOST_VALUES - 1]
     slices = {value: (texts == value).to_numpy(dtype=bool) for value in kept}

@@ -1,4 +1,4 @@
-"""The data set inside a run folder: ids, interactions and what is known of the items, without the original files."""
+"""The data set inside a run folder: ids, interactions, what is known of items and users; not the original files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from graphrec.runtime import logger
 
 log = logger(__name__)
 PARTS = ("train", "valid", "test")
-ABOUT, USERS, ITEMS, INTERACTIONS, CONTENT = (
+ABOUT, USERS, ITEMS, INTERACTIONS, CONTENT, PEOPLE = (
     "dataset.json",
     "users.parquet",
     "items.parquet",
     "interactions.parquet",
     "content.parquet",
+    "people.parquet",
 )
-FILES = (ABOUT, USERS, ITEMS, INTERACTIONS, CONTENT)
+FILES = (ABOUT, USERS, ITEMS, INTERACTIONS, CONTENT)  # in every folder; PEOPLE where users have columns
 
 
 def save_dataset(folder: Path, data: Dataset) -> None:
-    """Writes ids, interactions and the texts and paths of the item catalogue; feature vectors are in the graph.
+    """Writes ids, interactions and the texts, numbers and paths of the catalogues; feature vectors are in the graph.
 
     Raises:
         ValueError: If the ids have a type that cannot be written without a pickle.
@@ -42,6 +43,9 @@ def save_dataset(folder: Path, data: Dataset) -> None:
     content, paths = _content_table(data.items)
     write_parquet(folder / CONTENT, content)
     about: dict[str, Any] = {"name": data.name, "notes": list(data.notes), "paths": paths}
+    if data.people.columns:
+        people, about["user_paths"] = _content_table(data.people)
+        write_parquet(folder / PEOPLE, people)
     for field in ("weight", "time"):
         about[field] = [name for name, part in parts.items() if getattr(part, field) is not None]
     write_json(folder / ABOUT, about)
@@ -49,7 +53,7 @@ def save_dataset(folder: Path, data: Dataset) -> None:
 
 def share_dataset(source: Path, target: Path) -> None:
     """Makes ``target`` hold the same data set files as ``source``, as links where the disk allows it."""
-    for name in FILES:
+    for name in (*FILES, PEOPLE) if (source / PEOPLE).is_file() else FILES:
         share(source / name, target / name)
 
 
@@ -65,8 +69,10 @@ def load_dataset(folder: Path) -> Dataset:
     try:
         train, valid, test = (_part(table, about, name, users, items) for name in PARTS)
         content = Catalog(items, _content(read_parquet(folder / CONTENT), about["paths"], len(items)))
-        notes = tuple(about["notes"])
-        return Dataset(about["name"], Split(train, valid), test, content, Catalog.empty(users), notes=notes)
+        people = Catalog.empty(users)
+        if "user_paths" in about:
+            people = Catalog(users, _content(read_parquet(folder / PEOPLE), about["user_paths"], len(users)))
+        return Dataset(about["name"], Split(train, valid), test, content, people, notes=tuple(about["notes"]))
     except (KeyError, ValueError) as error:
         raise RunFolderError(f"cannot read the data set in {folder}: {error}") from error
 

@@ -11,13 +11,15 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from graphrec.data.catalog import Catalog
 from graphrec.evaluation.lists import Lists
 from graphrec.evaluation.metrics import METRICS, MetricAt
 from graphrec.evaluation.significance import Scores
-from graphrec.evaluation.slices import item_slices, slice_items, slice_users, user_slices
+from graphrec.evaluation.slices import column_slices, item_slices, slice_items, slice_users, user_slices
 from graphrec.report.marking import interval
+from graphrec.report.page.atlas_groups import categories
 from graphrec.report.page.charts_items import cutoff, kept_lists
-from graphrec.report.page.section import Section, chart, folded, heading, note, number, table
+from graphrec.report.page.section import Section, chart, folded, heading, note, number, slug, table
 from graphrec.report.page.sheet import Sheet
 from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import axes
@@ -27,6 +29,7 @@ Slices = Mapping[str, NDArray[np.bool_]]
 BY_POPULARITY, BY_MODALITY = "Items by popularity", "Items by the modalities they have"
 BY_ACTIVITY = "Users by their training interactions"
 FILES = {BY_POPULARITY: "popularity", BY_MODALITY: "modality", BY_ACTIVITY: "activity"}
+ITEMS_BY, USERS_BY = "Items by {}", "Users by {}"
 POPULARITY = ("cold", "tail", "mid", "head")
 CONFIDENCE = 0.95
 FALLBACK = "recall"  # where the tested metric cannot be computed from lists
@@ -43,7 +46,11 @@ class Estimate(NamedTuple):
 
 
 def slices(study: Study) -> Section | None:
-    """Shows the tested metric by popularity and modality of the items, and by activity of the users."""
+    """Shows the tested metric by popularity and modality of the items, by activity of the users, and by columns.
+
+    The columns are those that the study names; without any, the first of the items and of the users that holds
+    categories, such as a genre or an occupation.
+    """
     groups = kept_lists(study)
     if not groups:
         return None
@@ -56,6 +63,7 @@ def slices(study: Study) -> Section | None:
         BY_POPULARITY: (slice_items, {name: items[name] for name in POPULARITY}),
         BY_MODALITY: (slice_items, {n: m for n, m in items.items() if n not in POPULARITY}),
         BY_ACTIVITY: (slice_users, user_slices(train)),
+        **_by_columns(study),
     }
     body, sheets = legend(study, groups), []
     for title, (measure, masks) in parts.items():
@@ -67,7 +75,8 @@ def slices(study: Study) -> Section | None:
         "Bars: 95 % interval of the mean over users and seeds, not corrected for their number; whether two models "
         "differ is a question for a paired test, not for whether bars overlap. Slices of items: all items are ranked, "
         "only hits of the slice count, over the users who have such items held out. Head and tail: the most and the "
-        "least popular items with 20 % of the training interactions each; cold: none."
+        "least popular items with 20 % of the training interactions each; cold: none. By a column: what has several of "
+        "its values is shown under the rarest of those named."
     )
     lead = "Where each model is good: for which items, and for which users."
     return Section("slices", "Slices", lead, body, tuple(sheets))
@@ -86,6 +95,22 @@ def estimate(values: NDArray[np.float64], size: int) -> Estimate:
     if math.isnan(low):
         return Estimate(mean, low, high, count, size)
     return Estimate(mean, max(0.0, low), min(1.0, high), count, size)  # a metric is within 0 and 1
+
+
+def _by_columns(study: Study) -> dict[str, tuple[Any, Slices]]:
+    """Returns what is measured on the slices of every column, by the title."""
+    data, found = study.dataset, dict[str, tuple[Any, Slices]]()
+    for title, measure, catalog in ((ITEMS_BY, slice_items, data.items), (USERS_BY, slice_users, data.people)):
+        named = [Catalog(catalog.ids, catalog.frame[[name]]) for name in study.columns if name in catalog.columns]
+        for one in named if study.columns else [catalog]:
+            groups = categories(one)
+            if groups is not None:
+                masks = {label: groups.member == place for place, label in enumerate(groups.labels)}
+                found[title.format(groups.name)] = measure, masks
+            elif study.columns:
+                (column,) = one.columns
+                found[title.format(column)] = measure, column_slices(one, column)
+    return found
 
 
 def _estimates(
@@ -143,7 +168,9 @@ def _sheet(title: str, metric: MetricAt, found: Mapping[str, Mapping[str, Estima
         ]
     )
     caption = f"{metric.label}: {title}, with 95 % intervals"
-    return Sheet(f"slices-{FILES[title]}", caption, ("slice", "size", "test users", *found), rows, frame)
+    return Sheet(
+        f"slices-{FILES.get(title) or slug(title)}", caption, ("slice", "size", "test users", *found), rows, frame
+    )
 
 
 def _text(value: Estimate) -> str:

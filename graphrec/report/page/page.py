@@ -6,9 +6,8 @@ import base64
 import gzip
 import importlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from graphrec.data.files import write_text
 from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
 from graphrec.report.page.charts_coupling import couplings_of
-from graphrec.report.page.section import Section, table
+from graphrec.report.page.section import Section, slug, table
 from graphrec.report.page.study import Study, by_data, make_study
 from graphrec.report.page.theme import DARK, LIGHT
 from graphrec.runs import RunFolder, now, scan_runs
@@ -64,6 +63,7 @@ def write_page(
     reference: str | None = None,
     metrics: Sequence[str] | None = None,
     title: str | None = None,
+    columns: Sequence[str] = (),
     sections: Sequence[str] = SECTIONS,
 ) -> Path:
     """Writes the runs of a folder as one HTML page, and their tables beside it.
@@ -78,6 +78,8 @@ def write_page(
             beside the runs by default.
         metrics: The columns of the main tables, such as ``"Recall@20"``.
         title: The heading; the name of the folder by default.
+        columns: What items and users are sliced by, of what their catalogues say; by default the first column of
+            categories of each, such as a genre or an occupation.
         sections: What every data set is shown as, in this order, of ``SECTIONS``.
 
     Returns:
@@ -85,7 +87,7 @@ def write_page(
 
     Raises:
         RunFolderError: If there is no readable run at all.
-        ConfigError: If no run has the reference.
+        ConfigError: If no run has the reference, or no catalogue one of the columns.
         ValueError: If no data set has anything to show; the message says why.
     """
     folder = Path(folder)
@@ -96,9 +98,11 @@ def write_page(
     left_out |= {str(path): reason for path, reason in reasons.items() if reason}
     scored = [run for run in runs if not reasons[run.path]]
     _check_reference(reference, scored)
-    studies = _studies(scored, folder, reference, metrics, left_out)
+    made = _studies(scored, folder, reference, metrics, left_out)
+    studies = [replace(study, columns=tuple(columns)) for study in made]
     if not studies:
         raise ValueError(f"expected scored runs in {str(folder)!r}, got none: {'; '.join(left_out.values())}")
+    _check_columns(columns, studies)
     chapters = [_chapter(study, f"d{number}", sections) for number, study in enumerate(studies, start=1)]
     _write_tables(studies, chapters, out.parent)
     heading = title or folder.resolve().name
@@ -110,6 +114,14 @@ def _check_reference(reference: str | None, runs: Sequence[RunFolder]) -> None:
     labels = {run.metrics()["label"] for run in runs}
     if reference is not None and reference not in labels:
         raise ConfigError(unknown_name(reference, labels, kind="label"))
+
+
+def _check_columns(columns: Sequence[str], studies: Sequence[Study]) -> None:
+    kept = [study.kept for study in studies if study.kept is not None] if columns else []
+    known = {name for data in kept for catalog in (data.items, data.people) for name in catalog.columns}
+    for column in columns:
+        if column not in known:
+            raise ConfigError(unknown_name(column, known, kind="column"))
 
 
 def _damage(run: RunFolder) -> str:
@@ -159,7 +171,7 @@ def _clean(runs: list[RunFolder], left_out: dict[str, str]) -> list[RunFolder]:
 
 def _write_tables(studies: Sequence[Study], chapters: Sequence[_Chapter], folder: Path) -> None:
     for study, chapter in zip(studies, chapters, strict=True):
-        suffix = "" if len(studies) == 1 else f"-{_slug(study.name)}"
+        suffix = "" if len(studies) == 1 else f"-{slug(study.name)}"
         study.table.write(folder, f"table{suffix}")
         for section in chapter.sections:
             for sheet in section.sheets:
@@ -215,10 +227,6 @@ def _without(text: str, parts: Iterable[str]) -> str:
 
 def _count(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"
 
 
 def _packed(script: str) -> str:

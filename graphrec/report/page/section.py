@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,11 @@ def side_by_side(*parts: Markup) -> Markup:
 def number(value: float, digits: int = 4) -> str:
     """Returns a number for a table, a dash for none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def slug(text: str, default: str = "data") -> str:
+    """Returns a text as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or default
 
 
 def _row(row: Sequence[Any]) -> Markup:

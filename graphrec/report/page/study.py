@@ -38,6 +38,7 @@ class Study:
         reference: The label the others are tested against, if any.
         table: The main table.
         folder: The folder that the page is about.
+        columns: What items and users are sliced by; none for what looks like categories.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Study:
     reference: str | None
     table: Report = field(repr=False)
     folder: Path
+    columns: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[RunFolder, ...]]:

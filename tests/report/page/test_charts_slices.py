@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from graphrec.data.catalog import Catalog
 from graphrec.report.page.charts_slices import estimate, slices
 from graphrec.report.page.study import make_study
 from graphrec.runs import scan_runs
@@ -38,3 +41,39 @@ def test_slices_by_popularity_modality_and_activity(made):
     for run in study.groups["popularity"]:  # all users are in one step of activity
         assert f"5–9 interactions<br>{run.metrics()['test_users']} users" in str(body).replace("\\u003c", "<")
         assert f"{run.metrics()['test']['Recall@5']:.4f}" in body
+
+
+def with_columns(study):
+    """Returns the study with a genre for all items but one and a year for every user."""
+    data = study.dataset
+    items, users = data.split.items, data.split.users
+    genres = {item: ("jazz", "rock|jazz")[place % 2] for place, item in enumerate(items.index[1:])}
+    years = {user: 1960 + place for place, user in enumerate(users.index)}
+    kept = replace(
+        data,
+        items=Catalog.from_columns(items, {"genre": genres}),
+        people=Catalog.from_columns(users, {"year": years}),
+    )
+    changed = replace(study)
+    changed.__dict__["kept"] = kept
+    return changed
+
+
+def test_what_looks_like_categories_is_sliced_by(made):
+    study = with_columns(make_study(scan_runs(made)[0], made))
+    sheets = {sheet.name: sheet for sheet in slices(study).sheets}
+    by_genre = sheets["slices-items-by-genre"]
+    sizes = {row[0]: row[1] for row in by_genre.rows}
+    count = len(study.dataset.split.items)
+    assert sizes == {"jazz": str(count // 2), "rock": str((count - 1) // 2), "not given": "1"}  # the rarer counts
+    assert not [name for name in sheets if "year" in name]  # as many values as users are no categories
+
+
+def test_named_columns_are_sliced_by_whatever_they_hold(made):
+    study = replace(with_columns(make_study(scan_runs(made)[0], made)), columns=("year",))
+    study.__dict__["kept"] = with_columns(study).dataset
+    sheets = {sheet.name: sheet for sheet in slices(study).sheets}
+    assert "slices-items-by-genre" not in sheets
+    rows = {row[0]: row[1] for row in sheets["slices-users-by-year"].rows}
+    assert rows["1960"] == "1"
+    assert rows["other"] == str(len(study.dataset.split.users) - 11)  # twelve slices of a column at most

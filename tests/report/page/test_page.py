@@ -163,3 +163,8 @@ def test_every_section_can_be_made():
     for target in SECTIONS:
         module, _, name = target.partition(":")
         assert callable(getattr(__import__(f"{page.__package__}.{module}", fromlist=[name]), name))
+
+
+def test_a_column_that_nothing_has_is_an_error(made, tmp_path):
+    with pytest.raises(ConfigError, match="unknown column 'genr'"):
+        write_page(made, tmp_path / "report.html", columns=("genr",), sections=())
