@@ -146,17 +146,11 @@ def ease_weights(gram: NDArray[np.float64], regularization: float) -> NDArray[np
     Raises:
         ValueError: If the matrix is unsuitable or not positive definite.
     """
-    return ease_solution(gram, regularization)[0]
-
-
-def ease_solution(gram: NDArray[np.float64], regularization: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Returns what ``ease_weights`` does, and the diagonal of the inverse ``(n,)``."""
     inverse = ridge_inverse(gram, regularization)
-    diagonal = inverse.diagonal().copy()
     weights = np.empty(gram.shape, np.float32)
-    np.divide(inverse, -diagonal, out=weights, casting="same_kind")
+    np.divide(inverse, -inverse.diagonal(), out=weights, casting="same_kind")
     np.fill_diagonal(weights, 0.0)
-    return weights, diagonal
+    return weights
 
 
 def ease_neighbors(

@@ -28,28 +28,14 @@ class ItemToItem(nn.Module):
         self.register_buffer("start", nn.functional.pad(degree.cumsum(0), (1, 0)), persistent=False)
         self.register_buffer("seen", key % len(weights), persistent=False)
 
-    def score(self, users: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Returns the scores of all items ``(len(users), num_items)``, zero for users without interactions.
-
-        Args:
-            users: User rows ``(len(users),)``.
-            columns: The weights of some items ``(num_items, K)``, in columns, to score these ``(len(users), K)`` alone.
-        """
-        items, degree = self._history(users)
-        table = self.weights if columns is None else columns
-        return embedding_bag(items, table, degree.cumsum(0) - degree, mode="sum")
-
-    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Returns the scores of pairs ``(B,)``, for users and items ``(B,)``."""
-        seen, degree = self._history(users)
-        row = torch.arange(len(users), device=users.device).repeat_interleave(degree)
-        weight = self.weights[seen, items[row]]
-        return torch.zeros(len(users), device=weight.device, dtype=weight.dtype).index_add_(0, row, weight)
-
-    def interactions(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what the users have seen: places in ``users`` and item rows, one user after the other."""
-        seen, degree = self._history(users)
-        return torch.arange(len(users), device=users.device).repeat_interleave(degree), seen
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``, zero for users without interactions."""
+        begin = self.start[users]
+        degree = self.start[users + 1] - begin
+        first = degree.cumsum(0) - degree
+        within = torch.arange(int(degree.sum()), device=users.device) - first.repeat_interleave(degree)
+        items = self.seen[begin.repeat_interleave(degree) + within]  # of one user after the other
+        return embedding_bag(items, self.weights, first, mode="sum")
 
     def deviation(self, block_size: int = 1024) -> float:
         """Returns the standard deviation of the scores over all users and items."""
@@ -60,11 +46,3 @@ class ItemToItem(nn.Module):
             total, square = total + scores.sum().item(), square + scores.square().sum().item()
         count = len(users) * self.weights.size(1)
         return float(max(square / count - (total / count) ** 2, 0.0) ** 0.5)
-
-    def _history(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the items of the users, one user after the other, and how many each has."""
-        begin = self.start[users]
-        degree = self.start[users + 1] - begin
-        first = degree.cumsum(0) - degree
-        within = torch.arange(int(degree.sum()), device=users.device) - first.repeat_interleave(degree)
-        return self.seen[begin.repeat_interleave(degree) + within], degree
