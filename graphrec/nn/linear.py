@@ -37,12 +37,13 @@ class ItemToItem(nn.Module):
         items = self.seen[begin.repeat_interleave(degree) + within]  # of one user after the other
         return embedding_bag(items, self.weights, first, mode="sum")
 
-    def deviation(self, block_size: int = 1024) -> float:
-        """Returns the standard deviation of the scores over all users and items."""
-        total, square = 0.0, 0.0
-        users = torch.arange(len(self.start) - 1, device=self.start.device)
-        for block in users.split(block_size):
-            scores = self.score(block).double()
-            total, square = total + scores.sum().item(), square + scores.square().sum().item()
-        count = len(users) * self.weights.size(1)
-        return float(max(square / count - (total / count) ** 2, 0.0) ** 0.5)
+    def spread(self, block_size: int = 1024) -> float:
+        """Returns the median, over the users with interactions, of the standard deviation of a user's scores.
+
+        A deviation over all users together is that of the few with the most interactions, whose scores are largest.
+        """
+        users = (self.start[1:] > self.start[:-1]).nonzero().flatten()
+        if not len(users):
+            return 0.0
+        found = [self.score(block).double().std(dim=1, correction=0) for block in users.split(block_size)]
+        return float(torch.cat(found).quantile(0.5))

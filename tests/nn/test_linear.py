@@ -50,15 +50,17 @@ def test_users_without_interactions_get_zeros():
 
 
 @pytest.mark.parametrize("block_size", [1, 4, 9, 1024])
-def test_the_deviation_is_that_of_all_users_and_items(block_size):
+def test_the_spread_is_that_of_the_median_user_with_interactions(block_size):
     channel, seen, weights = random_channel()
-    assert channel.deviation(block_size) == pytest.approx(np.std(seen @ weights.astype(np.float64)), rel=1e-5)
+    scores = (seen @ weights.astype(np.float64))[seen.any(axis=1)]
+    assert len(scores) == len(seen) - 1
+    assert channel.spread(block_size) == pytest.approx(np.median(scores.std(axis=1)), rel=1e-5)
 
 
-def test_equal_scores_do_not_deviate():
+def test_equal_scores_have_no_spread():
     everyone = torch.cartesian_prod(torch.arange(4), torch.arange(3)).T
-    assert ItemToItem(everyone, torch.full((3, 3), 0.1), num_users=4).deviation() == pytest.approx(0.0, abs=1e-7)
-    assert ItemToItem(torch.zeros(2, 0, dtype=torch.long), torch.ones(3, 3), num_users=4).deviation() == 0.0
+    assert ItemToItem(everyone, torch.full((3, 3), 0.1), num_users=4).spread() == pytest.approx(0.0, abs=1e-7)
+    assert ItemToItem(torch.zeros(2, 0, dtype=torch.long), torch.ones(3, 3), num_users=4).spread() == 0.0
 
 
 def test_the_buffers_move_with_the_module_and_are_not_saved():
@@ -73,8 +75,8 @@ def test_the_buffers_move_with_the_module_and_are_not_saved():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_scores_are_the_same_on_a_gpu():
     channel, users = random_channel()[0], torch.arange(9)
-    expected, deviation = channel.score(users), channel.deviation()
+    expected, spread = channel.score(users), channel.spread()
     found = channel.cuda().score(users.cuda())
     assert found.is_cuda
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-6)
-    assert channel.deviation() == pytest.approx(deviation, rel=1e-5)
+    assert channel.spread() == pytest.approx(spread, rel=1e-5)
