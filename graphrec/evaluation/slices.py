@@ -27,6 +27,7 @@ Slices = Mapping[str, BoolArray]
 DEGREE_EDGES = (1, 5, 10, 20)
 MOST_VALUES = 12  # of a column; the rarer ones are one slice together
 OTHER = "other"
+NUMBERS = (int, float, np.number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,8 @@ def item_slices(
 
     * ``cold`` (no training interaction), ``tail``, ``mid``, ``head``: a partition, see ``popularity_groups``;
     * ``image + text``, ``image only``, …, ``no modality``: the combinations that occur, of the given modalities;
-    * ``genre=comedy``: a value of a column; the rarest of many values are ``genre=other``, absent is ``genre=?``.
+    * ``genre=comedy``: a value of a column; the rarest of many values are ``genre=other``, absent is ``genre=?``;
+      ``price=5–20``: a quarter of the numbers of a column with many.
 
     Args:
         train: The training interactions.
@@ -269,16 +271,33 @@ def _by_column(catalog: Catalog | None, columns: Sequence[str], size: int) -> di
 def column_slices(catalog: Catalog, column: str) -> dict[str, BoolArray]:
     """Returns which rows have a value of a column, by the value: the most frequent first, the rarest of many as one.
 
+    Numbers of more than twelve different values are in quarters: ``18–25`` and so on.
+
     Raises:
         KeyError: If the column is not in the catalogue.
     """
-    texts = pd.Series([None if value is None else str(value) for value in catalog.values(column)], dtype=object)
+    values = catalog.values(column)
+    if all(value is None or isinstance(value, NUMBERS) for value in values):
+        numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        if len(np.unique(numbers[~np.isnan(numbers)])) > MOST_VALUES:
+            return _quarters(numbers)
+    texts = pd.Series([None if value is None else str(value) for value in values], dtype=object)
     frequent = texts.value_counts().sort_index().sort_values(ascending=False, kind="stable").index.tolist()
     kept = frequent if len(frequent) <= MOST_VALUES else frequent[: MOST_VALUES - 1]
     slices = {value: (texts == value).to_numpy(dtype=bool) for value in kept}
     if len(kept) < len(frequent):
         slices[OTHER] = texts.isin(frequent[len(kept) :]).to_numpy(dtype=bool) | slices.get(OTHER, False)
     return slices | ({"?": texts.isna().to_numpy(dtype=bool)} if texts.isna().any() else {})
+
+
+def _quarters(numbers: NDArray[np.float64]) -> dict[str, BoolArray]:
+    """Returns the quarters of numbers, by their lowest and highest; ties are in one, and absent ones in ``?``."""
+    given = ~np.isnan(numbers)
+    inner = np.unique(np.quantile(numbers[given], (0.25, 0.5, 0.75)))
+    place = np.where(given, np.searchsorted(inner, numbers, side="left"), -1)
+    masks = [place == each for each in np.unique(place[given])]
+    slices = {f"{numbers[mask].min():g}–{numbers[mask].max():g}": mask for mask in masks}
+    return slices | ({} if given.all() else {"?": ~given})
 
 
 def _collect(slices: Slices, measure: Callable[[BoolArray], tuple[pd.DataFrame, int]]) -> SliceMetrics:

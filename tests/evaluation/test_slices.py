@@ -172,6 +172,14 @@ def test_slices_by_column_take_the_frequent_values_apart():
     assert (named["year=1999"], named["year=?"]) == (1, 30)
 
 
+def test_many_numbers_are_sliced_in_quarters():
+    _, train, _, _ = draw(0, num_users=5, num_items=22)
+    prices = {f"i{row}": value for row, value in enumerate([*range(16), 0.5, 2.5, 15, 15])}
+    found = item_slices(train, catalog=Catalog.from_columns(train.items, {"price": prices}), columns=("price",))
+    sizes = {name: int(mask.sum()) for name, mask in found.items() if name.startswith("price")}
+    assert sizes == {"price=0–2.5": 5, "price=3–7": 5, "price=8–12": 5, "price=13–15": 5, "price=?": 2}
+
+
 def test_users_are_sliced_by_their_columns():
     _, train, _, _ = draw(0)
     people = Catalog.from_columns(train.users, {"age": {"u3": "young", "u4": "old", "u5": "old"}})

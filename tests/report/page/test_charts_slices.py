@@ -74,6 +74,7 @@ def test_named_columns_are_sliced_by_whatever_they_hold(made):
     study.__dict__["kept"] = with_columns(study).dataset
     sheets = {sheet.name: sheet for sheet in slices(study).sheets}
     assert "slices-items-by-genre" not in sheets
-    rows = {row[0]: row[1] for row in sheets["slices-users-by-year"].rows}
-    assert rows["1960"] == "1"
-    assert rows["other"] == str(len(study.dataset.split.users) - 11)  # twelve slices of a column at most
+    sizes = [int(row[1]) for row in sheets["slices-users-by-year"].rows]
+    assert len(sizes) == 4  # quarters of the numbers
+    assert sum(sizes) == len(study.dataset.split.users)
+    assert max(sizes) - min(sizes) <= 1
