@@ -9,7 +9,7 @@ back to experiments/results/tuned: per data set the table (Markdown, CSV, LaTeX)
 settings that were found, per model the journal, the best settings and the summary of its study. ``graphrec report``
 makes the page of it. The flagship against every other model:
 
-    python experiments/tuned.py --collect --tables experiments/results/flagship --reference hetero-lightgcn
+    python experiments/tuned.py --collect --tables experiments/results/flagship --reference hetero-lightgcn-screened
 """
 
 from __future__ import annotations
