@@ -16,7 +16,7 @@ learning rates three times as large; collective EASE on Amazon-Baby has the best
 chosen with the content intact and are not tuned again for what is left: a difference holds for these settings. On lfm2k
 HeteroLightGCN takes all three modalities here, coupled by .1 each, not the text alone, and in both it is the graph
 part alone; ``flagship`` is the whole with the settings of ``configs/flagship-*.yaml``, against at most 512 negatives,
-for the modalities that it uses; with nothing left it is LightGCN on top of EASE. The epoch is chosen on validation;
+for the modalities that it uses; with nothing left it is LightGCN beside EASE. The epoch is chosen on validation;
 the test set is scored once per run. Every model is compared with itself on the intact data, over the same test users
 and seeds, p-values corrected by Holm over the rows of a model. Runs are kept in ``runs/knock-out``: a stopped study
 goes on where it stopped.
