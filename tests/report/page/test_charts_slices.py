@@ -43,8 +43,8 @@ def test_slices_by_popularity_modality_and_activity(made):
         assert f"{run.metrics()['test']['Recall@5']:.4f}" in body
 
 
-def with_columns(study):
-    """Returns the study with a genre for all items but one and a year for every user."""
+def with_columns(study, *columns):
+    """Returns the study, sliced by these columns, with a genre for all items but one and a year for every user."""
     data = study.dataset
     items, users = data.split.items, data.split.users
     genres = {item: ("jazz", "rock|jazz")[place % 2] for place, item in enumerate(items.index[1:])}
@@ -54,7 +54,7 @@ def with_columns(study):
         items=Catalog.from_columns(items, {"genre": genres}),
         people=Catalog.from_columns(users, {"year": years}),
     )
-    changed = replace(study)
+    changed = replace(study, columns=columns)
     changed.__dict__["kept"] = kept
     return changed
 
@@ -70,8 +70,7 @@ def test_what_looks_like_categories_is_sliced_by(made):
 
 
 def test_named_columns_are_sliced_by_whatever_they_hold(made):
-    study = replace(with_columns(make_study(scan_runs(made)[0], made)), columns=("year",))
-    study.__dict__["kept"] = with_columns(study).dataset
+    study = with_columns(make_study(scan_runs(made)[0], made), "year")
     sheets = {sheet.name: sheet for sheet in slices(study).sheets}
     assert "slices-items-by-genre" not in sheets
     sizes = [int(row[1]) for row in sheets["slices-users-by-year"].rows]
