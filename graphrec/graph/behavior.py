@@ -153,6 +153,26 @@ def ease_weights(gram: NDArray[np.float64], regularization: float) -> NDArray[np
     return weights
 
 
+def filter_weights(matrix: sp.csr_array) -> NDArray[np.float32]:
+    r"""Returns the linear filter of GF-CF: two steps over the normalised interactions, from item to user to item.
+
+    From `"How Powerful is Graph Convolution for Recommendation?" <https://arxiv.org/abs/2108.07567>`_:
+    :math:`\mathbf{D}_I^{-1/2}\mathbf{X}^\top\mathbf{D}_U^{-1}\mathbf{X}\mathbf{D}_I^{-1/2}`, which is what LightGCN
+    propagates, of items that have no embedding but themselves. Differs from the paper: its diagonal is zero.
+
+    Args:
+        matrix: Interactions ``(num_users, num_items)``; every entry that is not zero counts as one.
+
+    Returns:
+        The weights ``(num_items, num_items)``, symmetric.
+    """
+    seen = _binary(matrix).astype(np.float64)
+    users, items = (1 / np.sqrt(np.maximum(seen.sum(axis=axis), 1)) for axis in (1, 0))
+    weights = gram_matrix((sp.diags_array(users) @ seen @ sp.diags_array(items)).T.tocsr()).astype(np.float32)
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
 def ease_neighbors(
     matrix: sp.csr_array, k: int, *, regularization: float, target: Target = "item"
 ) -> tuple[Tensor, Tensor]:

@@ -125,7 +125,7 @@ class HeteroLightGCN(Recommender):
     """
 
     config_class = HeteroLightGCNConfig
-    results_version = 5
+    results_version = 6
     warm: Tensor | None
     warm_user: Tensor | None
 

@@ -3,52 +3,84 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from graphrec.config import Config, ConfigError, Search, unknown_name
-from graphrec.graph.behavior import add_gram, check_memory, ease_weights, gram_matrix, interaction_matrix
+from graphrec.graph.behavior import (
+    add_gram,
+    check_memory,
+    ease_weights,
+    filter_weights,
+    gram_matrix,
+    interaction_matrix,
+)
 from graphrec.graph.build import INTERACTS
 from graphrec.graph.neighbors import item_features, item_modalities
+from graphrec.models.channel_choice import choose_channel
 from graphrec.nn.linear import ItemToItem
+from graphrec.runtime import logger
 
-KEPT: dict[int, tuple[tuple[object, ...], Tensor]] = {}  # by graph: what its weights were solved with, and the weights
-CONTENT_WEIGHT = 10.0  # of all modalities together
+log = logger(__name__)
 
 
 class LinearConfig(Config):
-    """Settings of the channel."""
+    """Settings of the channel; what is not given of ``regularization`` and ``content`` is chosen on training data."""
 
     weight: Annotated[float, Field(ge=0), Search(0.03, 0.6, log=True)] = 0.14
     """What one standard deviation of the channel's scores counts in the whole score; 0 for no channel. By hand .10 was
     best on validation of Amazon-Baby, .18 on LFm2k and .14 on TikTok."""
-    regularization: Annotated[float, Field(gt=0), Search(1, 3000, log=True)] = 300.0
-    """The L2 weight lambda of EASE."""
+    filter: Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True)] = 0.4
+    """What GF-CF's linear filter counts in the channel beside collective EASE, of the same standard deviation."""
+    regularization: Annotated[float | None, Field(gt=0), Search(1, 3000, log=True)] = None
+    """The L2 weight lambda of EASE. By default the one that ranks best for users held out in closed form
+    (:func:`~graphrec.models.channel_choice.choose_channel`)."""
     content: dict[str, Annotated[float, Field(ge=0)]] | None = None
-    """How much a shared feature of a modality counts, in shared users; 10 for all modalities together by default,
-    shared out equally, and 0 for modalities left out."""
+    """How much a shared feature of a modality counts, in shared users, and 0 for modalities left out. By default
+    chosen like ``regularization``."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a graph's channel was solved with, and its weights."""
+
+    asked: tuple[object, ...]
+    regularization: float
+    content: dict[str, float]
+    weights: Tensor
+
+
+KEPT: dict[int, Solution] = {}  # by graph
 
 
 class LinearChannel(nn.Module):
-    r"""Collective EASE as a channel of fixed weights between items.
+    r"""Collective EASE and a graph filter as a channel of fixed weights between items.
 
-    .. math:: \ell_{ui} = \frac{w}{\sigma}\sum_{j\in N(u)} B_{ji}, \qquad
+    .. math:: \ell_{ui} = w\sum_{j\in N(u)}\Bigl(\frac{B_{ji}}{\sigma_B} + \frac{v G_{ji}}{\sigma_G}\Bigr), \qquad
         \mathbf{B} = \mathbf{I} - \mathbf{P}\,\mathrm{diag}(\mathbf{P})^{-1}, \;
         \mathbf{P} = (\mathbf{X}^\top\mathbf{X} + \textstyle\sum_m \alpha_m\mathbf{F}_m\mathbf{F}_m^\top
         + \lambda\mathbf{I})^{-1}
 
     from `EASE <https://arxiv.org/abs/1905.03375>`_ and its form with `side information
-    <https://doi.org/10.1145/3383313.3418480>`_, with :math:`\sigma` the standard deviation of the scores of the median
-    user; over all users it would be that of the few most active ones (on TikTok eight times as large). There is one
-    dense item–item matrix in fp32, and while it is solved one more in float64.
+    <https://doi.org/10.1145/3383313.3418480>`_; :math:`\mathbf{G}` is the linear filter of `GF-CF
+    <https://arxiv.org/abs/2108.07567>`_, and :math:`\sigma` the standard deviation of the scores of the median user.
+    Over all users it would be that of the few most active ones (on TikTok eight times as large). There is one
+    dense item–item matrix in fp32, and while it is solved two more.
 
     Args:
         graph: The training graph; it must not be changed in place while models of it are made.
         config: The settings.
+
+    Attributes:
+        regularization: The lambda that was given or chosen.
+        content: The weight of every modality that takes part, given or chosen.
 
     Raises:
         ConfigError: If ``content`` names a modality that the graph has not.
@@ -58,14 +90,13 @@ class LinearChannel(nn.Module):
     def __init__(self, graph: HeteroData, config: LinearConfig) -> None:
         super().__init__()
         edge_index, num_users = graph[INTERACTS].edge_index, int(graph["user"].num_nodes)
-        weights = _solved(graph, config.regularization, _content(config, item_modalities(graph)))
-        self.scores = ItemToItem(edge_index, weights.to(edge_index.device), num_users)
-        spread = self.scores.spread()
-        self.scale = config.weight / spread if spread > 0 else 0.0
+        solution = _solved(graph, config)
+        self.weight, self.regularization, self.content = config.weight, solution.regularization, solution.content
+        self.scores = ItemToItem(edge_index, solution.weights.to(edge_index.device), num_users)
 
     def score(self, users: Tensor) -> Tensor:
         """Returns the scores of all items ``(len(users), num_items)``."""
-        return self.scores.score(users).mul_(self.scale)
+        return self.scores.score(users).mul_(self.weight)
 
 
 def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | None:
@@ -73,24 +104,43 @@ def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | N
     return LinearChannel(graph, config) if config.weight else None
 
 
-def _solved(graph: HeteroData, regularization: float, content: dict[str, float]) -> Tensor:
-    """Returns the weights ``(num_items, num_items)``; those of a graph are kept as long as it is, for the next seed."""
-    key = (regularization, *sorted(content.items()), int(graph[INTERACTS].edge_index.sum()))
-    if KEPT.get(id(graph), (None,))[0] != key:
+def _solved(graph: HeteroData, config: LinearConfig) -> Solution:
+    """Returns the solution; that of a graph is kept as long as it is, for the next seed."""
+    content = None if config.content is None else tuple(sorted(config.content.items()))
+    asked = (config.filter, config.regularization, content, int(graph[INTERACTS].edge_index.sum()))
+    kept = KEPT.get(id(graph))
+    if kept is None or kept.asked != asked:
         check_memory(int(graph["item"].num_nodes), bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
+        regularization, weights = _settings(graph, config)
         gram = gram_matrix(interaction_matrix(graph).T.tocsr())
-        for name, weight in content.items():
+        for name, weight in weights.items():
             add_gram(gram, item_features(graph, name, imputed=False), weight)
-        if id(graph) not in KEPT:
+        solved = _in_spreads(graph, ease_weights(gram, regularization))
+        del gram
+        if config.filter:
+            solved.add_(_in_spreads(graph, filter_weights(interaction_matrix(graph))), alpha=config.filter)
+        if kept is None:
             weakref.finalize(graph, KEPT.pop, id(graph), None)
-        KEPT[id(graph)] = key, torch.from_numpy(ease_weights(gram, regularization))
-    return KEPT[id(graph)][1]
+        kept = KEPT[id(graph)] = Solution(asked, regularization, weights, solved)
+    return kept
 
 
-def _content(config: LinearConfig, modalities: tuple[str, ...]) -> dict[str, float]:
-    if config.content is None:
-        return {name: CONTENT_WEIGHT / len(modalities) for name in modalities}
-    for name in config.content:
+def _in_spreads(graph: HeteroData, weights: NDArray[np.float32]) -> Tensor:
+    """Divides the weights, in place, by the standard deviation that they give the scores of the median user."""
+    edge_index, solved = graph[INTERACTS].edge_index, torch.from_numpy(weights)
+    spread = ItemToItem(edge_index, solved.to(edge_index.device), int(graph["user"].num_nodes)).spread()
+    return solved.mul_(1 / spread if spread > 0 else 0.0)
+
+
+def _settings(graph: HeteroData, config: LinearConfig) -> tuple[float, dict[str, float]]:
+    """Returns lambda and the weights of the modalities that take part."""
+    modalities = item_modalities(graph)
+    for name in config.content or ():
         if name not in modalities:
             raise ConfigError(unknown_name(name, modalities, kind="modality"))
-    return {name: weight for name, weight in config.content.items() if weight}
+    regularization, content = choose_channel(
+        graph, modalities, regularization=config.regularization, content=config.content
+    )
+    if config.regularization is None or config.content is None:
+        log.info("linear channel: lambda %g, content %s, by held-out users", regularization, content)
+    return regularization, {name: weight for name, weight in content.items() if weight}

@@ -24,7 +24,7 @@ COLD = 33  # has content and no training interactions
 NUM_USERS, NUM_ITEMS = TRAIN.num_users, TRAIN.num_items
 ALL = torch.arange(NUM_USERS)
 SEEN = TRAIN.csr().toarray().astype(np.float64)
-SETTINGS = {"weight": 0.6, "regularization": 5.0}
+SETTINGS = {"weight": 0.6, "filter": 0, "regularization": 5.0}
 
 
 def channel(graph=GRAPH, **settings):
@@ -84,13 +84,18 @@ def test_scores_equal_the_dense_inverse(weight, regularization):
 def test_neighbours_without_vectors_are_content_too():
     graph, matrix = neighbor_graph()
     np.testing.assert_allclose(
-        channel(graph).score(ALL), dense_scores(10.0 * neighbor_gram(matrix)), rtol=1e-4, atol=1e-5
+        channel(graph, content={"tags": 10.0}).score(ALL),
+        dense_scores(10.0 * neighbor_gram(matrix)),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
-def test_the_default_content_weight_of_ten_is_shared_equally():
-    expected = dense_scores(5.0 * vector_gram("image") + 5.0 * vector_gram("text"))
-    np.testing.assert_allclose(channel().score(ALL), expected, rtol=1e-4, atol=1e-5)
+def test_what_is_not_given_is_chosen():
+    chosen = channel(regularization=None)
+    content = sum((weight * vector_gram(name) for name, weight in chosen.content.items()), np.zeros((1, 1)))
+    expected = dense_scores(content, regularization=chosen.regularization)
+    np.testing.assert_allclose(chosen.score(ALL), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("content", [{"text": 4.0}, {"text": 4.0, "image": 0.0}])
@@ -104,10 +109,26 @@ def test_without_modalities_it_is_ease():
     np.testing.assert_allclose(channel(bare).score(ALL), dense_scores(0.0), rtol=1e-4, atol=1e-5)
 
 
+def filter_scores(weight):
+    """GF-CF's linear filter from its definition."""
+    users, items = (1 / np.sqrt(np.maximum(SEEN.sum(axis=axis, keepdims=True), 1)) for axis in (1, 0))
+    normalized = users * SEEN * items
+    gram = normalized.T @ normalized
+    scores = SEEN @ (gram - np.diag(np.diag(gram)))
+    return weight / np.median(scores[SEEN.any(axis=1)].std(axis=1)) * scores
+
+
+@pytest.mark.parametrize("share", [0.3, 2.0])
+def test_the_filter_of_gf_cf_joins_in_the_same_spread(share):
+    scores = channel(content={"text": 4.0}, filter=share).score(ALL)
+    expected = dense_scores(4.0 * vector_gram("text")) + filter_scores(0.6 * share)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_graph_without_interactions_has_scores_of_zero():
     graph = small_graph(DATA)
     graph["user", "interacts", "item"].edge_index = torch.zeros(2, 0, dtype=torch.long)
-    assert not channel(graph).score(ALL).any()
+    assert not channel(graph, filter=0.1).score(ALL).any()
 
 
 def test_an_unknown_modality_is_refused_with_a_hint():
@@ -154,6 +175,8 @@ def test_the_weights_of_a_graph_are_solved_once_until_a_setting_changes(solved):
     assert not torch.allclose(other.score(ALL), first.linear.score(ALL))
     channel(graph, regularization=7.0, content={"text": 1.0})
     assert solved == [5.0, 7.0, 7.0]
+    channel(graph, regularization=7.0, content={"text": 1.0}, filter=0.1)
+    assert solved == [5.0, 7.0, 7.0, 7.0]
 
 
 def test_every_graph_has_weights_of_its_own(solved):
