@@ -39,7 +39,7 @@ class LinearConfig(Config):
     best on validation of Amazon-Baby, .18 on LFm2k and .14 on TikTok."""
     filter: Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True)] = 0.4
     """What GF-CF's linear filter counts in the channel beside collective EASE, of the same standard deviation."""
-    regularization: Annotated[float | None, Field(gt=0), Search(1, 3000, log=True)] = None
+    regularization: Annotated[float | None, Field(gt=0)] = None
     """The L2 weight lambda of EASE. By default the one that ranks best for users held out in closed form
     (:func:`~graphrec.models.channel_choice.choose_channel`)."""
     content: dict[str, Annotated[float, Field(ge=0)]] | None = None
@@ -52,6 +52,7 @@ class Solution:
     """What a graph's channel was solved with, and its weights."""
 
     asked: tuple[object, ...]
+    filter: float
     regularization: float
     content: dict[str, float]
     weights: Tensor
@@ -107,22 +108,31 @@ def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | N
 def _solved(graph: HeteroData, config: LinearConfig) -> Solution:
     """Returns the solution; that of a graph is kept as long as it is, for the next seed."""
     content = None if config.content is None else tuple(sorted(config.content.items()))
-    asked = (config.filter, config.regularization, content, int(graph[INTERACTS].edge_index.sum()))
+    asked = (config.regularization, content, int(graph[INTERACTS].edge_index.sum()))
     kept = KEPT.get(id(graph))
-    if kept is None or kept.asked != asked:
-        check_memory(int(graph["item"].num_nodes), bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
+    if kept is not None and (kept.asked, kept.filter) == (asked, config.filter):
+        return kept
+    check_memory(int(graph["item"].num_nodes), bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
+    if kept is not None and kept.asked == asked:
+        regularization, weights = kept.regularization, kept.content
+    else:
         regularization, weights = _settings(graph, config)
-        gram = gram_matrix(interaction_matrix(graph).T.tocsr())
-        for name, weight in weights.items():
-            add_gram(gram, item_features(graph, name, imputed=False), weight)
-        solved = _in_spreads(graph, ease_weights(gram, regularization))
-        del gram
-        if config.filter:
-            solved.add_(_in_spreads(graph, filter_weights(interaction_matrix(graph))), alpha=config.filter)
-        if kept is None:
-            weakref.finalize(graph, KEPT.pop, id(graph), None)
-        kept = KEPT[id(graph)] = Solution(asked, regularization, weights, solved)
-    return kept
+    if kept is None:
+        weakref.finalize(graph, KEPT.pop, id(graph), None)
+    solved = _solve(graph, config.filter, regularization, weights)
+    KEPT[id(graph)] = Solution(asked, config.filter, regularization, weights, solved)
+    return KEPT[id(graph)]
+
+
+def _solve(graph: HeteroData, share: float, regularization: float, content: dict[str, float]) -> Tensor:
+    """Returns the weights of collective EASE and of the filter ``(num_items, num_items)``, in their spreads."""
+    seen = interaction_matrix(graph)
+    gram = gram_matrix(seen.T.tocsr())
+    for name, weight in content.items():
+        add_gram(gram, item_features(graph, name, imputed=False), weight)
+    solved = _in_spreads(graph, ease_weights(gram, regularization))
+    del gram
+    return solved.add_(_in_spreads(graph, filter_weights(seen)), alpha=share) if share else solved
 
 
 def _in_spreads(graph: HeteroData, weights: NDArray[np.float32]) -> Tensor:
