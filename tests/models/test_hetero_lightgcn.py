@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from graphrec.config import ConfigError
 from graphrec.data.dataset import Vectors
 from graphrec.graph.behavior import interaction_matrix
+from graphrec.models import hetero_lightgcn as module
 from graphrec.models.freedom import FREEDOM
 from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.models.lightgcn import LightGCN
@@ -210,6 +211,29 @@ def test_a_modality_that_knows_nothing_of_behaviour_takes_no_part_unless_named(c
     assert set(model(batch())) == {"bpr", "l2", "alignment_behavior_image"}
     assert list(build(HeteroLightGCN, graph, min_homophily=0).modalities) == ["image", "text"]
     assert list(build(HeteroLightGCN, graph, relations=["text"]).modalities) == ["text"]
+
+
+def test_a_modality_that_knows_less_than_half_of_what_another_knows_takes_no_part_unless_named(monkeypatch, caplog):
+    known = iter([4.0, 2.4, 4.0, 2.6, 4.0, 2.4])  # image, text
+    monkeypatch.setattr(module, "homophily", lambda *_: next(known))
+    with caplog.at_level("INFO", logger="graphrec"):
+        assert list(build(HeteroLightGCN).modalities) == ["image"]
+    assert (
+        "text takes no part: its neighbours are 2.40 times as alike in behaviour as by chance, not 2.50" in caplog.text
+    )
+    assert list(build(HeteroLightGCN).modalities) == ["image", "text"]
+    assert list(build(HeteroLightGCN, min_homophily=0).modalities) == ["image", "text"]
+
+
+def test_the_default_alignment_is_weaker_where_a_modality_is_given_as_lists():
+    lists, _ = vectorless_graph(("text",))
+    for graph, weight in ((GRAPH, 0.03), (lists, 0.003)):
+        given = graph_only(graph, alignment={"weight": weight, "temperature": 0.2})(batch())
+        found = graph_only(graph, alignment={"temperature": 0.2})(batch())
+        assert {name: term.item() for name, term in found.items()} == pytest.approx(
+            {name: term.item() for name, term in given.items()}
+        )
+        assert any(name.startswith("alignment") for name in found)
 
 
 def test_the_coupling_of_given_lists_follows_their_homophily():
