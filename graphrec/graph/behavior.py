@@ -166,7 +166,7 @@ def filter_weights(matrix: sp.csr_array) -> NDArray[np.float32]:
     Returns:
         The weights ``(num_items, num_items)``, symmetric.
     """
-    seen = _binary(matrix).astype(np.float64)
+    seen = _binary(sp.csr_array(matrix)).astype(np.float64)
     users, items = (1 / np.sqrt(np.maximum(seen.sum(axis=axis), 1)) for axis in (1, 0))
     weights = gram_matrix((sp.diags_array(users) @ seen @ sp.diags_array(items)).T.tocsr()).astype(np.float32)
     np.fill_diagonal(weights, 0.0)

@@ -12,12 +12,18 @@ from torch_geometric.data import HeteroData
 
 from graphrec.graph.behavior import gram_matrix, interaction_matrix
 from graphrec.graph.build import INTERACTS
-from graphrec.graph.neighbors import item_features
+from graphrec.graph.neighbors import item_features, item_modalities
+from graphrec.runtime import logger
 
 REGULARIZATION = tuple(12.5 * 2**step for step in range(10))  # to 6,400
 CONTENT = (0.0, *(1.5625 * 4**step for step in range(6)))  # to 1,600
-START = {"regularization": 200.0, "lists": 6.25, "vectors": 100.0}
-K = 20
+FIRST_REGULARIZATION, FIRST_OF_LISTS, FIRST_OF_VECTORS = 200.0, 6.25, 100.0
+CUTOFF = 20  # of NDCG
+MIN_USERS = 50
+MARGIN = 0.5  # standard errors by which a step has to be better
+TIE = 1e-5  # scores that are closer are one: solutions in fp32 differ by as much
+LAMBDA = "lambda"  # beside the names of modalities, in what is climbed
+log = logger(__name__)
 
 
 class HeldOutUsers:
@@ -30,40 +36,40 @@ class HeldOutUsers:
               \mathbf{p} = \mathbf{P}\mathbf{x}
 
     so that one solution serves every user, as in the `PRESS <https://doi.org/10.1080/00401706.1974.10489157>`_ of
-    ridge regression. One interaction of each user is hidden and ranked, from the user's others, among all items that
-    the user has not; the value is NDCG@20. Validation and test play no part.
+    ridge regression. Every interaction of a user is hidden once and ranked, from the user's others, among the items
+    that the user has not. Validation and test play no part.
 
     Args:
         graph: The training graph.
         max_items: Only so many items, the most interacted with, take part: the time of a value grows with the cube.
-        max_users: At most so many users, drawn from those with two interactions of these items or more.
-        seed: Draws users and interactions.
+        max_pairs: Users with two interactions of these items or more are held out, in a drawn order, as long as they
+            have no more interactions together. Where all have not, the draw and with it the order of rows play no part.
+        seed: Draws the users.
     """
 
-    def __init__(self, graph: HeteroData, *, max_items: int = 3_000, max_users: int = 4_000, seed: int = 0) -> None:
+    def __init__(self, graph: HeteroData, *, max_items: int = 3_000, max_pairs: int = 20_000, seed: int = 0) -> None:
         seen, draw = interaction_matrix(graph), np.random.default_rng(seed)
         popular = np.argsort(-np.bincount(seen.indices, minlength=seen.shape[1]), kind="stable")
         self._graph, self._items, self._device = graph, np.sort(popular[:max_items]), graph[INTERACTS].edge_index.device
         seen = seen[:, self._items].tocsr()
-        users = draw.permutation(np.flatnonzero(np.diff(seen.indptr) > 1))[:max_users]
-        rows = seen[users].tocsr()
-        hidden = rows.indptr[:-1] + draw.integers(np.diff(rows.indptr))
+        counts = np.diff(seen.indptr)
+        users = draw.permutation(np.flatnonzero(counts > 1))
+        self.users = np.sort(users[np.cumsum(counts[users]) <= max_pairs])
+        rows = seen[self.users].tocsr()
         self._seen, self._start = self._tensor(rows.indices).long(), self._tensor(rows.indptr).long()
-        self._hidden = self._tensor(rows.indices[hidden]).long()
         self._gram = self._tensor(gram_matrix(seen.T.tocsr())).float()
         self._content: dict[str, Tensor] = {}
 
-    def __len__(self) -> int:
-        """Returns how many users are held out."""
-        return len(self._hidden)
-
-    def value(self, regularization: float, content: Mapping[str, float], *, block_size: int = 512) -> float:
-        """Returns NDCG@20 over the held-out users; minus infinity where the system cannot be solved in fp32.
+    def gains(self, regularization: float, content: Mapping[str, float], *, block_size: int = 64) -> Tensor:
+        """Returns NDCG@20 of every held-out user, a mean over the user's hidden interactions ``(num_users,)``.
 
         Args:
             regularization: The L2 weight lambda.
             content: How much a shared feature counts, by modality.
-            block_size: Users ranked at once; the value does not depend on it.
+            block_size: Users ranked at once; the values do not depend on it.
+
+        Returns:
+            Float64 on the CPU; zeros where the system cannot be solved in fp32.
         """
         system = self._gram.clone()
         for name, weight in content.items():
@@ -71,27 +77,31 @@ class HeldOutUsers:
                 system += weight * self._alike(name)
         system.diagonal().add_(regularization)
         factor, failed = torch.linalg.cholesky_ex(system)
-        if failed:
-            return float("-inf")
+        if failed or not len(self.users):
+            return torch.zeros(len(self.users), dtype=torch.float64)
         inverse = torch.cholesky_inverse(factor)
-        blocks = torch.arange(len(self), device=self._device).split(block_size)
-        gains = [self._gains(inverse, inverse.diagonal(), rows) for rows in blocks]
-        return float(torch.cat(gains).mean()) if gains else 0.0
+        blocks = torch.arange(len(self.users), device=self._device).split(block_size)
+        return torch.cat([self._gains(inverse, inverse.diagonal(), rows) for rows in blocks]).cpu()
 
     def _gains(self, inverse: Tensor, diagonal: Tensor, rows: Tensor) -> Tensor:
         begin, end = self._start[rows], self._start[rows + 1]
-        seen, offsets, hidden = self._seen[begin[0] : end[-1]], begin - begin[0], self._hidden[rows]
-        user = torch.arange(len(rows), device=self._device)
-        owner = user.repeat_interleave(end - begin)
+        seen, offsets = self._seen[begin[0] : end[-1]], begin - begin[0]  # a row of each: the hidden item
+        owner = torch.arange(len(rows), device=self._device).repeat_interleave(end - begin)
         p = embedding_bag(seen, inverse, offsets, mode="sum")
-        own = torch.zeros(len(rows), device=self._device).index_add_(0, owner, p[owner, seen])  # x'p
-        rest = (1 - own).clamp_min(torch.finfo(own.dtype).eps)  # positive but for rounding
-        left = (own - p[user, hidden]) / rest  # of the row without the hidden item
-        scores = -(p - inverse[hidden] + p * left[:, None]) / (diagonal + p * p / rest[:, None])
-        truth = scores[user, hidden].clone()
-        scores[owner, seen] = -torch.inf
-        rank = (scores >= truth[:, None]).sum(dim=1).double()
-        return (rank < K) / torch.log2(rank + 2)
+        own = p[owner, seen]
+        rest = 1 - torch.zeros(len(rows), device=self._device).index_add_(0, owner, own)  # 1 - x'p
+        rest = rest.clamp_min(torch.finfo(p.dtype).eps)  # positive but for rounding
+        left = (1 - rest[owner] - own) / rest[owner]  # p' of the row without the hidden item
+        scores = -(p[owner] - inverse[seen] + p[owner] * left[:, None])
+        scores /= (diagonal + p * p / rest[:, None])[owner]
+        truth = scores.gather(1, seen[:, None])
+        better = ~(scores < truth - TIE * truth.abs())  # ties too, and what is not a number
+        known = torch.zeros(len(rows), scores.shape[1], dtype=torch.bool, device=self._device)
+        known[owner, seen] = True
+        rank = (better & ~known[owner]).sum(dim=1).double()
+        gain = (rank < CUTOFF) / torch.log2(rank + 2)
+        total = torch.zeros(len(rows), dtype=gain.dtype, device=self._device).index_add_(0, owner, gain)
+        return total / (end - begin)
 
     def _alike(self, name: str) -> Tensor:
         if name not in self._content:
@@ -106,61 +116,75 @@ class HeldOutUsers:
 
 def choose_channel(
     graph: HeteroData,
-    modalities: tuple[str, ...],
     *,
     regularization: float | None = None,
     content: Mapping[str, float] | None = None,
     max_items: int = 3_000,
 ) -> tuple[float, dict[str, float]]:
-    """Returns lambda and the weight of each modality, what is not given chosen by :class:`HeldOutUsers`.
+    """Returns lambda and the weight of each modality of the graph, what is not given chosen by :class:`HeldOutUsers`.
 
-    One setting after the other goes up or down a ladder (factors of 2 for lambda and 4 for content) as long as the
-    value grows, until no step of any of them helps: 10 to 20 values. With no user of two interactions there is nothing
-    to choose by, and the starts are returned: 200, and 6.25 for a modality of lists, 100 for one of vectors.
+    One setting after the other goes up or down a ladder (factors of 2 for lambda and 4 for content) as long as the mean
+    over users grows by half a standard error of its difference, until no step of any of them helps; mostly 10 to 20
+    solutions. With fewer than 50 users of two interactions the starts are kept: 200, and 6.25 for a modality of lists,
+    100 for one of vectors.
 
     Args:
         graph: The training graph.
-        modalities: Those that may take part.
         regularization: Lambda, where it is given.
         content: The weights, where they are given.
         max_items: See :class:`HeldOutUsers`.
     """
+    if regularization is not None and content is not None:
+        return regularization, dict(content)
     ladders, place = {}, {}
     if regularization is None:
-        ladders[""], place[""] = REGULARIZATION, REGULARIZATION.index(START["regularization"])
-    if content is None:
-        for name in modalities:
-            ladders[name] = CONTENT
-            place[name] = CONTENT.index(START["vectors" if "x" in graph[name] else "lists"])
+        ladders[LAMBDA], place[LAMBDA] = REGULARIZATION, REGULARIZATION.index(FIRST_REGULARIZATION)
+    for name in item_modalities(graph) if content is None else ():
+        first = FIRST_OF_VECTORS if "x" in graph[name] else FIRST_OF_LISTS
+        ladders[name], place[name] = CONTENT, CONTENT.index(first)
 
     def settings(at: Mapping[str, int]) -> tuple[float, dict[str, float]]:
         chosen = {name: ladders[name][step] for name, step in at.items()}
-        lam = chosen.pop("", 0.0) if regularization is None else regularization
-        return lam, dict(chosen if content is None else content)
+        strength = chosen.pop(LAMBDA) if regularization is None else regularization
+        return strength, dict(chosen if content is None else content)
 
-    if not ladders:
-        return settings({})
-    users, sizes = HeldOutUsers(graph, max_items=max_items), {name: len(ladder) for name, ladder in ladders.items()}
-    return settings(_climb(lambda at: users.value(*settings(at)), place, sizes) if len(users) else place)
+    users = HeldOutUsers(graph, max_items=max_items)
+    if len(users.users) >= MIN_USERS:
+        sizes = {name: len(ladder) for name, ladder in ladders.items()}
+        place = climb(lambda at: users.gains(*settings(at)), place, sizes)
+        for name, step in place.items():
+            if step == sizes[name] - 1:
+                log.info("%s of the linear channel is at the end of its ladder (%g)", name, ladders[name][step])
+    return settings(place)
 
 
-def _climb(
-    value: Callable[[Mapping[str, int]], float], start: Mapping[str, int], sizes: Mapping[str, int]
+def climb(
+    gains: Callable[[Mapping[str, int]], Tensor], start: Mapping[str, int], sizes: Mapping[str, int]
 ) -> dict[str, int]:
-    """Returns where no single step up or down raises the value."""
-    known: dict[tuple[int, ...], float] = {}
+    """Returns where no single step up or down is better by :data:`MARGIN` standard errors of the paired difference.
 
-    def of(at: Mapping[str, int]) -> float:
+    Args:
+        gains: One value per user at a place; asked for once per place.
+        start: The first place, a step per ladder.
+        sizes: The steps of every ladder.
+    """
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def of(at: Mapping[str, int]) -> Tensor:
         key = tuple(at.values())
         if key not in known:
-            known[key] = value(at)
+            known[key] = gains(at)
         return known[key]
+
+    def better(at: Mapping[str, int], than: Mapping[str, int]) -> bool:
+        difference = of(at) - of(than)
+        return bool(difference.mean() > MARGIN * difference.std() / len(difference) ** 0.5)
 
     best, moved = dict(start), True
     while moved:
         moved = False
         for name in best:
             for step in (1, -1):
-                while 0 <= best[name] + step < sizes[name] and of(best | {name: best[name] + step}) > of(best):
+                while 0 <= best[name] + step < sizes[name] and better(best | {name: best[name] + step}, best):
                     best[name], moved = best[name] + step, True
     return best

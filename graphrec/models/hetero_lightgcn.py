@@ -40,7 +40,8 @@ BEHAVIOR, LINEAR = "behavior", "linear"
 COUPLING, L2 = 0.1, 0.3
 ALIGNED, ALIGNED_LISTS = 0.03, 0.003
 NEAR_BEST = 0.5  # of what the relation that knows most of behaviour knows
-LEFT_OUT = "%s takes no part: its neighbours are %.2f times as alike in behaviour as by chance, not %.2f"
+LEFT_OUT = "%s takes no part: its neighbours are only %.2f times as alike in behaviour as by chance (needed: %.2f); "
+LEFT_OUT += "name it in model.relations to have it take part"
 SAMPLE = 1_000  # items whose views are measured while training
 
 
@@ -64,12 +65,13 @@ class HeteroLightGCNConfig(ModelConfig):
     """User–item layers."""
     relations: tuple[str, ...] | None = None
     """The modalities, ``co_consumed`` and matches such as ``image_matches_text`` that take part; by default those in
-    the graph that know something of behaviour (``min_homophily``), and at least half of what the one that knows most
-    knows; none for LightGCN. On LFm2k two weaker ones beside the text cost .016 of Recall@20 once all are aligned."""
+    the graph that know something of behaviour (``min_homophily``), none for LightGCN."""
     min_homophily: Annotated[float, Field(ge=0)] = 1.5
     """Where ``relations`` are not given, one takes part if its neighbours are so many times as alike in behaviour, in
     training, as two items at random (:func:`~graphrec.graph.homophily.homophily`); 0 for all. Noise has 1. On TikTok
-    (1.2 and 1.4) content in propagation and alignment costs a sixth of the Recall; elsewhere there is 1.6 to 8.6."""
+    (1.2 and 1.4) content in propagation and alignment costs a sixth of the Recall; elsewhere there is 1.6 to 8.6. A
+    modality also needs half of the best one's excess over 1: on LFm2k two weaker ones beside the text cost .016 of
+    Recall@20 once all are aligned."""
     user_relations: tuple[str, ...] | None = ()
     """The user modalities, such as ``user_text``, that take part, with the edges of ``graph.user_neighbors``; null for
     all in the graph. None by default: on MovieLens 100K age and occupation cost warm users accuracy on validation
@@ -115,8 +117,8 @@ class HeteroLightGCN(Recommender):
 
     with couplings :math:`c`, learnable by option, and the scores :math:`\ell` of a :class:`LinearChannel` of solved
     weights between items. The graph is trained alone, and the channel joins it in every score, those of validation too.
-    Trained on top of the channel it would fill its gaps in the training pairs: .002 of Recall@20 more on Amazon-Baby,
-    level on LFm2k, .006 less on TikTok, and slower. Without the channel and with edges one way it is `LightGCN
+    Trained on top of the channel it would fill its gaps in the training pairs: level on Amazon-Baby and LFm2k, .006 of
+    Recall@20 less on TikTok, and slower. Without the channel and with edges one way it is `LightGCN
     <https://arxiv.org/abs/2002.02126>`_ where no modality takes part, and `FREEDOM
     <https://arxiv.org/abs/2211.06924>`_ with vector-less relations, fixed coupling and no alignment.
 
@@ -149,7 +151,8 @@ class HeteroLightGCN(Recommender):
         self.linear = linear_channel(graph, config.linear)
         self.coupling = _couplings((*names, *people), config, strengths)
         self.alignment = _alignment(graph, names, config.alignment)
-        self.pairs = _pairs(names, config.alignment) if self.alignment else ()
+        pairs = _pairs(names, config.alignment)
+        self.pairs = pairs if self.alignment else ()
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
         self.register_buffer("warm_user", _warm(edges[0], self.people, self.num_users), persistent=False)
 
@@ -282,11 +285,14 @@ def _relations(graph: HeteroData, config: HeteroLightGCNConfig) -> tuple[tuple[s
     names = known if config.relations is None else config.relations
     likeness = {name: homophily(item_operator(graph, name)[0], seen) for name in names}
     if config.relations is None and config.min_homophily:
-        needed = max(config.min_homophily, 1 + NEAR_BEST * (max(likeness.values(), default=1.0) - 1))
+        needed = dict.fromkeys(names, config.min_homophily)
+        modalities = [name for name in names if name in graph.node_types]  # not co_consumed, which is behaviour
+        half = 1 + NEAR_BEST * (max((likeness[name] for name in modalities), default=1.0) - 1)
+        needed |= {name: max(config.min_homophily, half) for name in modalities}
         for name in names:
-            if likeness[name] < needed:
-                log.info(LEFT_OUT, name, likeness[name], needed)
-        names = tuple(name for name in names if likeness[name] >= needed)
+            if likeness[name] < needed[name]:
+                log.info(LEFT_OUT, name, likeness[name], needed[name])
+        names = tuple(name for name in names if likeness[name] >= needed[name])
     lists = [name for name in names if name in graph.node_types and "x" not in graph[name]]
     return tuple(names), {name: min(COUPLING * max(likeness[name] - 1, 0.0), 1.0) for name in lists}
 

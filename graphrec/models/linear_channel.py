@@ -35,10 +35,10 @@ class LinearConfig(Config):
     """Settings of the channel; what is not given of ``regularization`` and ``content`` is chosen on training data."""
 
     weight: Annotated[float, Field(ge=0), Search(0.03, 0.6, log=True)] = 0.14
-    """What one standard deviation of the channel's scores counts in the whole score; 0 for no channel. By hand .10 was
-    best on validation of Amazon-Baby, .18 on LFm2k and .14 on TikTok."""
+    """What one standard deviation of the scores of collective EASE counts in the whole score; 0 for no channel. By hand
+    .10 was best on validation of Amazon-Baby (with a filter of .5), .18 on LFm2k (.3) and .14 on TikTok (none)."""
     filter: Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True)] = 0.4
-    """What GF-CF's linear filter counts in the channel beside collective EASE, of the same standard deviation."""
+    """What one standard deviation of the scores of GF-CF's linear filter counts beside one of collective EASE."""
     regularization: Annotated[float | None, Field(gt=0)] = None
     """The L2 weight lambda of EASE. By default the one that ranks best for users held out in closed form
     (:func:`~graphrec.models.channel_choice.choose_channel`)."""
@@ -49,10 +49,9 @@ class LinearConfig(Config):
 
 @dataclass(frozen=True)
 class Solution:
-    """What a graph's channel was solved with, and its weights."""
+    """What a graph's channel was solved with, and the weights of collective EASE in their spread."""
 
     asked: tuple[object, ...]
-    filter: float
     regularization: float
     content: dict[str, float]
     weights: Tensor
@@ -72,8 +71,8 @@ class LinearChannel(nn.Module):
     from `EASE <https://arxiv.org/abs/1905.03375>`_ and its form with `side information
     <https://doi.org/10.1145/3383313.3418480>`_; :math:`\mathbf{G}` is the linear filter of `GF-CF
     <https://arxiv.org/abs/2108.07567>`_, and :math:`\sigma` the standard deviation of the scores of the median user.
-    Over all users it would be that of the few most active ones (on TikTok eight times as large). There is one
-    dense item–item matrix in fp32, and while it is solved two more.
+    Over all users it would be that of the few most active ones (on TikTok eight times as large). There are two
+    dense item–item matrices in fp32, one of them shared by all models of the graph.
 
     Args:
         graph: The training graph; it must not be changed in place while models of it are made.
@@ -93,7 +92,11 @@ class LinearChannel(nn.Module):
         edge_index, num_users = graph[INTERACTS].edge_index, int(graph["user"].num_nodes)
         solution = _solved(graph, config)
         self.weight, self.regularization, self.content = config.weight, solution.regularization, solution.content
-        self.scores = ItemToItem(edge_index, solution.weights.to(edge_index.device), num_users)
+        weights = solution.weights
+        if config.filter:
+            filtered = _in_spread(graph, filter_weights(interaction_matrix(graph)))
+            weights = filtered.mul_(config.filter).add_(weights)
+        self.scores = ItemToItem(edge_index, weights.to(edge_index.device), num_users)
 
     def score(self, users: Tensor) -> Tensor:
         """Returns the scores of all items ``(len(users), num_items)``."""
@@ -107,35 +110,25 @@ def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | N
 
 def _solved(graph: HeteroData, config: LinearConfig) -> Solution:
     """Returns the solution; that of a graph is kept as long as it is, for the next seed."""
-    content = None if config.content is None else tuple(sorted(config.content.items()))
-    asked = (config.regularization, content, int(graph[INTERACTS].edge_index.sum()))
+    content = config.content and tuple(sorted((name, weight) for name, weight in config.content.items() if weight))
+    edges = graph[INTERACTS].edge_index.cpu().contiguous().numpy().tobytes()
+    asked = (config.regularization, content, item_modalities(graph), hash(edges))
     kept = KEPT.get(id(graph))
-    if kept is not None and (kept.asked, kept.filter) == (asked, config.filter):
+    if kept is not None and kept.asked == asked:
         return kept
     check_memory(int(graph["item"].num_nodes), bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
-    if kept is not None and kept.asked == asked:
-        regularization, weights = kept.regularization, kept.content
-    else:
-        regularization, weights = _settings(graph, config)
+    regularization, weights = _settings(graph, config)
+    gram = gram_matrix(interaction_matrix(graph).T.tocsr())
+    for name, weight in weights.items():
+        add_gram(gram, item_features(graph, name, imputed=False), weight)
     if kept is None:
         weakref.finalize(graph, KEPT.pop, id(graph), None)
-    solved = _solve(graph, config.filter, regularization, weights)
-    KEPT[id(graph)] = Solution(asked, config.filter, regularization, weights, solved)
+    solved = _in_spread(graph, ease_weights(gram, regularization))
+    KEPT[id(graph)] = Solution(asked, regularization, weights, solved)
     return KEPT[id(graph)]
 
 
-def _solve(graph: HeteroData, share: float, regularization: float, content: dict[str, float]) -> Tensor:
-    """Returns the weights of collective EASE and of the filter ``(num_items, num_items)``, in their spreads."""
-    seen = interaction_matrix(graph)
-    gram = gram_matrix(seen.T.tocsr())
-    for name, weight in content.items():
-        add_gram(gram, item_features(graph, name, imputed=False), weight)
-    solved = _in_spreads(graph, ease_weights(gram, regularization))
-    del gram
-    return solved.add_(_in_spreads(graph, filter_weights(seen)), alpha=share) if share else solved
-
-
-def _in_spreads(graph: HeteroData, weights: NDArray[np.float32]) -> Tensor:
+def _in_spread(graph: HeteroData, weights: NDArray[np.float32]) -> Tensor:
     """Divides the weights, in place, by the standard deviation that they give the scores of the median user."""
     edge_index, solved = graph[INTERACTS].edge_index, torch.from_numpy(weights)
     spread = ItemToItem(edge_index, solved.to(edge_index.device), int(graph["user"].num_nodes)).spread()
@@ -148,9 +141,7 @@ def _settings(graph: HeteroData, config: LinearConfig) -> tuple[float, dict[str,
     for name in config.content or ():
         if name not in modalities:
             raise ConfigError(unknown_name(name, modalities, kind="modality"))
-    regularization, content = choose_channel(
-        graph, modalities, regularization=config.regularization, content=config.content
-    )
+    regularization, content = choose_channel(graph, regularization=config.regularization, content=config.content)
     if config.regularization is None or config.content is None:
         log.info("linear channel: lambda %g, content %s, by held-out users", regularization, content)
     return regularization, {name: weight for name, weight in content.items() if weight}

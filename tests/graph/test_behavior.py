@@ -12,6 +12,7 @@ from graphrec.graph.behavior import (
     co_occurrence,
     ease_neighbors,
     ease_weights,
+    filter_weights,
     gram_matrix,
     interaction_matrix,
     ridge_inverse,
@@ -226,3 +227,21 @@ def test_available_memory_is_the_tightest_limit_known(monkeypatch):
 def test_available_memory_of_this_machine_is_plausible():
     available = available_memory()
     assert available is None or 2**20 < available < 2**50
+
+
+def test_filter_weights_are_two_steps_over_the_normalised_interactions():
+    dense = random_matrix().toarray()
+    dense[3], dense[:, 5] = 0, 0  # a user and an item without interactions
+    users, items = (np.sqrt(np.maximum(dense.sum(axis=axis), 1)) for axis in (1, 0))
+    normalized = dense / users[:, None] / items
+    expected = normalized.T @ normalized
+    np.fill_diagonal(expected, 0)
+    stored = sp.csr_array(dense * 3)  # every entry that is not zero counts as one
+    stored.data[:] = np.where(np.arange(len(stored.data)) % 2, 3, 1)
+    found = filter_weights(sp.csr_matrix(stored))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found, found.T)
+    assert found.dtype == np.float32
+    assert not found[5].any()
+    zeros = sp.csr_array((np.zeros(1, np.float32), ([0], [1])), shape=(2, 3))
+    assert not filter_weights(zeros).any()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from graphrec.config import ConfigError
 from graphrec.data.dataset import Vectors
 from graphrec.graph.behavior import interaction_matrix
+from graphrec.graph.build import GraphConfig, build_graph
 from graphrec.models import hetero_lightgcn as module
 from graphrec.models.freedom import FREEDOM
 from graphrec.models.hetero_lightgcn import HeteroLightGCN
@@ -207,7 +208,7 @@ def test_a_modality_that_knows_nothing_of_behaviour_takes_no_part_unless_named(c
     with caplog.at_level("INFO", logger="graphrec"):
         model = build(HeteroLightGCN, graph)
     assert list(model.modalities) == ["image"]
-    assert "text takes no part: its neighbours are" in caplog.text
+    assert "text takes no part: its neighbours are only" in caplog.text
     assert set(model(batch())) == {"bpr", "l2", "alignment_behavior_image"}
     assert list(build(HeteroLightGCN, graph, min_homophily=0).modalities) == ["image", "text"]
     assert list(build(HeteroLightGCN, graph, relations=["text"]).modalities) == ["text"]
@@ -218,11 +219,20 @@ def test_a_modality_that_knows_less_than_half_of_what_another_knows_takes_no_par
     monkeypatch.setattr(module, "homophily", lambda *_: next(known))
     with caplog.at_level("INFO", logger="graphrec"):
         assert list(build(HeteroLightGCN).modalities) == ["image"]
-    assert (
-        "text takes no part: its neighbours are 2.40 times as alike in behaviour as by chance, not 2.50" in caplog.text
-    )
+    assert "text takes no part: its neighbours are only 2.40 times as alike" in caplog.text
+    assert "(needed: 2.50); name it in model.relations" in caplog.text
     assert list(build(HeteroLightGCN).modalities) == ["image", "text"]
     assert list(build(HeteroLightGCN, min_homophily=0).modalities) == ["image", "text"]
+
+
+def test_behaviour_edges_do_not_throw_content_out():
+    graph = build_graph(DATA, GraphConfig(neighbors=4, co_consumed=4))
+    assert list(build(HeteroLightGCN, graph).modalities) == ["image", "text", "co_consumed"]
+
+
+def test_pairs_are_checked_where_nothing_is_aligned_too():
+    with pytest.raises(ConfigError, match="unknown view 'imgae': did you mean 'image'"):
+        graph_only(alignment={"weight": 0, "pairs": [["imgae", "behavior"]]})
 
 
 def test_the_default_alignment_is_weaker_where_a_modality_is_given_as_lists():
