@@ -144,7 +144,8 @@ def test_a_weight_of_zero_is_no_channel():
 
 def test_too_little_memory_names_the_setting_before_the_work(monkeypatch):
     monkeypatch.setattr(behavior, "available_memory", lambda: 100)
-    monkeypatch.setattr(module, "gram_matrix", lambda *_: pytest.fail("worked before it asked"))
+    for name in ("gram_matrix", "choose_channel"):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("worked before it asked"))
     with pytest.raises(MemoryError, match=r"linear\.weight > 0\) over 34 rows needs"):
         build(HeteroLightGCN, small_graph(DATA))
 
