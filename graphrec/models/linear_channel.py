@@ -1,4 +1,4 @@
-"""A linear item–item channel beside a graph: collective EASE, solved once, whose scores join those of the graph."""
+"""A linear item–item channel: collective EASE and a graph filter, solved once, whose scores join those of the graph."""
 
 from __future__ import annotations
 

@@ -68,11 +68,10 @@ def test_users_are_held_out_up_to_a_number_of_interactions():
 
 
 def test_the_order_of_rows_plays_no_part():
-    data = block_data(200, 180, 12, degree=3)
     draw = np.random.default_rng(0)
-    chosen = choose_channel(small_graph(data))
+    chosen = choose_channel(small_graph(BLOCKS))
     for _ in range(3):
-        other = relabel(data, draw.permutation(200), draw.permutation(180))
+        other = relabel(BLOCKS, draw.permutation(200), draw.permutation(180))
         assert choose_channel(small_graph(other)) == chosen
 
 
@@ -121,9 +120,8 @@ def test_what_is_given_stays_as_it_is(monkeypatch):
 
 
 def test_content_that_says_what_belongs_together_counts_and_noise_does_not():
-    data = BLOCKS
     noise = np.random.default_rng(0).normal(size=(180, 9)).astype(np.float32)
-    mixed = replace(data, vectors={**data.vectors, "image": Vectors(Ids([f"i{row}" for row in range(180)]), noise)})
+    mixed = replace(BLOCKS, vectors={**BLOCKS.vectors, "image": Vectors(Ids([f"i{row}" for row in range(180)]), noise)})
     content = choose_channel(small_graph(mixed))[1]
     assert content["text"] > 10 * content["image"]
 
