@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -13,6 +14,7 @@ from graphrec.config import ConfigError
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.ranking import evaluate
+from graphrec.models import channel_choice, hetero_lightgcn
 from graphrec.models.lightgcn import LightGCN
 from graphrec.pipeline import RunConfig, fit, load, run
 from graphrec.runs import RunFolderError, open_run
@@ -79,6 +81,27 @@ def test_a_loaded_run_recommends_the_same_bit_for_bit(name, data, tmp_path):
     pd.testing.assert_frame_equal(found.evaluate().frame, finished.evaluate().frame, check_exact=True)
     assert found.metrics == finished.metrics
     assert found.folder.evaluations() == open_run(tmp_path / "run").evaluations()
+
+
+def test_a_loaded_run_keeps_what_its_options_became(data, tmp_path, monkeypatch):
+    finished = run(settings("hetero-lightgcn"), folder=tmp_path / "run", data=data)
+    kept = open_run(tmp_path / "run").metrics()["resolved"]
+    assert kept == finished.model.resolved()
+    assert kept["relations"]
+    assert min(kept["l2"], kept["linear"]["regularization"]) > 0
+    path = tmp_path / "run" / "metrics.json"
+    older = json.loads(path.read_text())
+    del older["resolved"]
+    users = list(data.split.users.index)
+    with monkeypatch.context() as patch:
+        for name in ("HeldOutUsers", "FIRST_REGULARIZATION"):
+            patch.setattr(channel_choice, name, None)  # nothing is chosen again
+        patch.setattr(hetero_lightgcn, "NEAR_BEST", 1e9)  # a later version has another rule
+        found = load(tmp_path / "run")
+    assert found.config == finished.config
+    pd.testing.assert_frame_equal(found.recommend(users), finished.recommend(users), check_exact=True)
+    path.write_text(json.dumps(older))
+    pd.testing.assert_frame_equal(load(tmp_path / "run").recommend(users), finished.recommend(users), check_exact=True)
 
 
 @pytest.mark.parametrize("kind", [int, str, lambda row: ("user", row)])

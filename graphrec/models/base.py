@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
@@ -128,6 +128,13 @@ class Recommender(nn.Module):
 
     def diagnostics(self) -> dict[str, float]:
         """Returns what is worth watching while training, by names such as ``coupling/text``; nothing by default."""
+        return {}
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the options that were left open and were settled on the training graph; nothing by default.
+
+        A run keeps them, and ``graphrec.load`` builds the model with them: it neither chooses again nor differently.
+        """
         return {}
 
     def refresh(self, epoch: int) -> None:

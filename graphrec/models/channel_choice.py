@@ -134,9 +134,8 @@ def choose_channel(
         content: The weights, where they are given.
         max_items: See :class:`HeldOutUsers`.
     """
-    if regularization is not None and content is not None:
-        return regularization, dict(content)
-    ladders, place = {}, {}
+    ladders: dict[str, tuple[float, ...]] = {}
+    place: dict[str, int] = {}
     if regularization is None:
         ladders[LAMBDA], place[LAMBDA] = REGULARIZATION, REGULARIZATION.index(FIRST_REGULARIZATION)
     for name in item_modalities(graph) if content is None else ():
@@ -148,13 +147,18 @@ def choose_channel(
         strength = chosen.pop(LAMBDA) if regularization is None else regularization
         return strength, dict(chosen if content is None else content)
 
+    if not ladders:
+        return settings(place)
     users = HeldOutUsers(graph, max_items=max_items)
+    found = "too few users to hold out, these are the starts"
     if len(users.users) >= MIN_USERS:
+        found = f"by {len(users.users)} held-out users"
         sizes = {name: len(ladder) for name, ladder in ladders.items()}
         place = climb(lambda at: users.gains(*settings(at)), place, sizes)
         for name, step in place.items():
             if step == sizes[name] - 1:
                 log.info("%s of the linear channel is at the end of its ladder (%g)", name, ladders[name][step])
+    log.info("linear channel: lambda %g, content %s; %s", *settings(place), found)
     return settings(place)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any, cast
 
@@ -19,7 +18,7 @@ from graphrec.graph.homophily import homophily
 from graphrec.graph.neighbors import user_modalities
 from graphrec.graph.transforms import both_ways, row_norm, symmetric_norm
 from graphrec.models.base import Batch, Embeddings, InnerProduct, ModelConfig, Part, Recommender
-from graphrec.models.linear_channel import LinearConfig, linear_channel
+from graphrec.models.linear_channel import LinearConfig, Sum, linear_channel
 from graphrec.models.pairwise import (
     PrunedInteractions,
     batch_l2,
@@ -96,18 +95,6 @@ class HeteroLightGCNConfig(ModelConfig):
     """Seeds the pruning, together with the epoch."""
 
 
-@dataclass(frozen=True)
-class Sum:
-    """Scores of the graph plus those of the linear channel."""
-
-    graph: InnerProduct
-    linear: Part
-
-    def score(self, users: Tensor) -> Tensor:
-        """Returns the scores of all items ``(len(users), num_items)``."""
-        return self.graph.score(users) + self.linear.score(users)
-
-
 class HeteroLightGCN(Recommender):
     r"""LightGCN propagation over the heterogeneous graph, beside a linear item–item channel.
 
@@ -155,6 +142,12 @@ class HeteroLightGCN(Recommender):
         self.pairs = pairs if self.alignment else ()
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
         self.register_buffer("warm_user", _warm(edges[0], self.people, self.num_users), persistent=False)
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the options that look at the training graph where they are not given, as they came out."""
+        found = {"relations": [*self.modalities], "user_relations": [*self.people], "l2": self.l2}
+        found["alignment"] = {"weight": self.alignment}
+        return found if self.linear is None else found | {"linear": self.linear.resolved()}
 
     def refresh(self, epoch: int) -> None:
         """Samples the user–item edges of the epoch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,11 +24,9 @@ from graphrec.graph.behavior import (
 )
 from graphrec.graph.build import INTERACTS
 from graphrec.graph.neighbors import item_features, item_modalities
+from graphrec.models.base import InnerProduct, Part
 from graphrec.models.channel_choice import choose_channel
 from graphrec.nn.linear import ItemToItem
-from graphrec.runtime import logger
-
-log = logger(__name__)
 
 
 class LinearConfig(Config):
@@ -45,6 +43,18 @@ class LinearConfig(Config):
     content: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """How much a shared feature of a modality counts, in shared users, and 0 for modalities left out. By default
     chosen like ``regularization``."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Scores of the graph plus those of the linear channel."""
+
+    graph: InnerProduct
+    linear: Part
+
+    def score(self, users: Tensor) -> Tensor:
+        """Returns the scores of all items ``(len(users), num_items)``."""
+        return self.graph.score(users) + self.linear.score(users)
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,10 @@ class LinearChannel(nn.Module):
             weights = filtered.mul_(config.filter).add_(weights)
         self.scores = ItemToItem(edge_index, weights.to(edge_index.device), num_users)
 
+    def resolved(self) -> dict[str, Any]:
+        """Returns lambda and the content weights, given or chosen, as options."""
+        return {"regularization": self.regularization, "content": dict(self.content)}
+
     def score(self, users: Tensor) -> Tensor:
         """Returns the scores of all items ``(len(users), num_items)``."""
         return self.scores.score(users).mul_(self.weight)
@@ -110,7 +124,8 @@ def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | N
 
 def _solved(graph: HeteroData, config: LinearConfig) -> Solution:
     """Returns the solution; that of a graph is kept as long as it is, for the next seed."""
-    content = config.content and tuple(sorted((name, weight) for name, weight in config.content.items() if weight))
+    given = config.content
+    content = None if given is None else tuple(sorted((name, weight) for name, weight in given.items() if weight))
     edges = graph[INTERACTS].edge_index.cpu().contiguous().numpy().tobytes()
     asked = (config.regularization, content, item_modalities(graph), hash(edges))
     kept = KEPT.get(id(graph))
@@ -142,6 +157,4 @@ def _settings(graph: HeteroData, config: LinearConfig) -> tuple[float, dict[str,
         if name not in modalities:
             raise ConfigError(unknown_name(name, modalities, kind="modality"))
     regularization, content = choose_channel(graph, regularization=config.regularization, content=config.content)
-    if config.regularization is None or config.content is None:
-        log.info("linear channel: lambda %g, content %s, by held-out users", regularization, content)
     return regularization, {name: weight for name, weight in content.items() if weight}

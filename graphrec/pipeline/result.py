@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 import graphrec
+from graphrec.config import merge
 from graphrec.data.dataset import Dataset, concatenate
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.beyond import BeyondAccuracy
@@ -200,7 +201,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What ``metrics.json`` says: means of valid and test, unrounded, epochs, seconds, memory."""
+        """What ``metrics.json`` says: means of valid and test, unrounded, epochs, seconds, memory, resolved options."""
         record, result = self.record, self.result
         return {
             "label": self.config.label,
@@ -218,6 +219,7 @@ class Run:
             "test_users": None if self._test is None else len(self._test),
             "seconds": dict(record.seconds),
             "peak_memory_mib": record.memory,
+            "resolved": self.model.resolved(),
         }
 
     def save(self, folder: str | Path, *, prepared: Prepared | None = None) -> RunFolder:
@@ -279,7 +281,8 @@ def load(folder: str | Path) -> Run:
     data, graph = load_dataset(place.dataset), load_graph(place.path)
     valid = _stored(place, "valid", data)
     record = Record(place.data(), metrics["seconds"], metrics["refit"], valid, metrics["peak_memory_mib"])
-    model = build_model(config, graph)
+    resolved = merge(place.config(), {"model": metrics.get("resolved", {})})  # older runs have none
+    model = build_model(RunConfig.parse(resolved, where=str(place.path / "metrics.json")), graph)
     loaded = Run(config, data, graph, model, _training(place, metrics), record=record, folder=place)
     _restore(loaded, place)
     loaded._test = _stored(place, "test", data)

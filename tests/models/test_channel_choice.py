@@ -126,6 +126,18 @@ def test_content_that_says_what_belongs_together_counts_and_noise_does_not():
     assert content["text"] > 10 * content["image"]
 
 
+def test_the_log_says_what_was_chosen_and_by_whom(caplog):
+    caplog.set_level("INFO", logger="graphrec")
+    choose_channel(small_graph(BLOCKS))
+    choose_channel(GRAPH)
+    first, second = (record.message for record in caplog.records if "lambda" in record.message)
+    assert first.endswith("; by 199 held-out users")
+    assert second.endswith("; too few users to hold out, these are the starts")
+    caplog.clear()
+    choose_channel(small_graph(replace(DATA, vectors={})), regularization=7.0)  # there is nothing to choose
+    assert not caplog.records
+
+
 def test_with_few_users_of_two_interactions_the_starts_are_kept():
     assert choose_channel(GRAPH) == (200.0, {"image": 100.0, "text": 100.0})  # 42 users
     graph = small_graph(BLOCKS)

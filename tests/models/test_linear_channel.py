@@ -178,6 +178,9 @@ def test_the_weights_of_a_graph_are_solved_once_until_a_setting_changes(solved):
     assert solved == [5.0, 7.0, 7.0]
     channel(graph, regularization=7.0, content={"text": 1.0, "image": 0.0}, filter=0.1)
     assert solved == [5.0, 7.0, 7.0]  # the filter joins a solution that is there
+    channel(graph, regularization=9.0, content={})
+    channel(graph, regularization=9.0, content={"text": 0.0})
+    assert solved == [5.0, 7.0, 7.0, 9.0]
 
 
 def test_every_graph_has_weights_of_its_own(solved):

@@ -49,7 +49,7 @@ def configs(study: Study) -> Section | None:
     body += heading("Every config")
     for label, runs in study.groups.items():
         seeds = ", ".join(str(run.metrics()["seed"]) for run in runs)
-        body += folded(f"{label} (seed {seeds})", _code(dump_yaml(found[label])))
+        body += folded(f"{label} (seed {seeds})", _code(dump_yaml(found[label])) + _resolved(runs[0]))
     lead = "What differs between the models first, then every setting, defaults included."
     return Section("configs", "Settings", lead, body + _fingerprints(study))
 
@@ -112,6 +112,14 @@ def _different(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, st
     keys = dict.fromkeys(key for values in flat.values() for key in values if key.rpartition(".")[2] not in OWN)
     by_key = {key: {label: values[key] for label, values in flat.items() if key in values} for key in keys}
     return {key: values for key, values in by_key.items() if len(values) < len(found) or len(set(values.values())) > 1}
+
+
+def _resolved(run: RunFolder) -> Markup:
+    """Shows what the model made of the options that were left open; older runs have not kept it."""
+    options = flatten(run.metrics().get("resolved") or {})
+    rows = [(f"model.{name}", value) for name, value in options.items()]
+    caption = "Options that look at the training data where they are not given, as they came out"
+    return table(("setting", "value"), rows, caption=caption, numbers=False) if rows else Markup("")
 
 
 def _fingerprints(study: Study) -> Markup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from markupsafe import Markup
 
 from graphrec.config import load_yaml
 from graphrec.report.page.charts_about import configs, data, environments, flatten
@@ -35,6 +36,16 @@ def test_every_config_is_there_whole(study):
     assert body.count("data-copy") == 3
     for runs in study.groups.values():
         assert load_yaml(runs[0].path / "config.yaml")["model"]["name"] in body
+
+
+def test_what_open_options_became_stands_beside_the_config(study):
+    folded = {part.split(" ")[0]: part for part in configs(study).body.split("<summary>")}
+    for label, runs in study.groups.items():
+        resolved = runs[0].metrics()["resolved"]
+        assert ("that look at the training data" in folded[label]) == bool(resolved)
+        for name, value in flatten(resolved).items():
+            assert f"model.{name}</th><td>{Markup.escape(value)}</td>" in folded[label]
+    assert any(runs[0].metrics()["resolved"] for runs in study.groups.values())
 
 
 def test_statistics_and_nodes_of_the_graph(study):
