@@ -30,6 +30,17 @@ def interaction_matrix(graph: HeteroData) -> sp.csr_array:
     return _binary(sp.coo_array((np.ones(len(user), np.float32), (user, item)), shape=shape).tocsr())
 
 
+def most_interacted(matrix: sp.csr_array, count: int) -> NDArray[np.int64]:
+    """Returns the rows of the items with the most interactions, ``count`` at most, ascending; ties to the lowest row.
+
+    Args:
+        matrix: Interactions ``(num_users, num_items)``.
+        count: How many.
+    """
+    order = np.argsort(-np.bincount(matrix.indices, minlength=matrix.shape[1]), kind="stable")
+    return np.sort(order[:count])
+
+
 def co_occurrence(
     matrix: sp.csr_array,
     k: int,
@@ -204,13 +215,17 @@ def ease_neighbors(
     return torch.stack([neighbor, node])[:, weight > 0], weight[weight > 0]
 
 
-def check_memory(n: int, *, bytes_per_entry: int = 14, name: str = "EASE") -> None:
+NO_MATRIX = "use a model without a dense item–item matrix, such as item-knn or lightgcn, or fewer items"
+
+
+def check_memory(n: int, *, bytes_per_entry: int = 14, name: str = "EASE", advice: str = NO_MATRIX) -> None:
     """Checks that a dense ``(n, n)`` closed form fits into memory, before any work is done.
 
     Args:
         n: Rows of the matrix.
         bytes_per_entry: What the solution holds at its peak: float64 and float32 matrices and blocks of them.
         name: What needs it, for the error.
+        advice: What to do, for the error.
 
     Raises:
         MemoryError: If less is available.
@@ -218,8 +233,7 @@ def check_memory(n: int, *, bytes_per_entry: int = 14, name: str = "EASE") -> No
     needed, available = n * n * bytes_per_entry, available_memory()
     if available is not None and needed > available:
         raise MemoryError(
-            f"{name} over {n} rows needs {needed / GIB:.1f} GiB of memory, got {available / GIB:.1f} GiB; "
-            "use a model without a dense item–item matrix, such as item-knn or lightgcn, or fewer items"
+            f"{name} over {n} rows needs {needed / GIB:.1f} GiB of memory, got {available / GIB:.1f} GiB; {advice}"
         )
 
 

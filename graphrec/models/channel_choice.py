@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 from torch_geometric.data import HeteroData
 
-from graphrec.graph.behavior import gram_matrix, interaction_matrix
+from graphrec.graph.behavior import gram_matrix, interaction_matrix, most_interacted
 from graphrec.graph.build import INTERACTS
 from graphrec.graph.neighbors import item_features, item_modalities
 from graphrec.runtime import logger
@@ -49,8 +49,8 @@ class HeldOutUsers:
 
     def __init__(self, graph: HeteroData, *, max_items: int = 3_000, max_pairs: int = 20_000, seed: int = 0) -> None:
         seen, draw = interaction_matrix(graph), np.random.default_rng(seed)
-        popular = np.argsort(-np.bincount(seen.indices, minlength=seen.shape[1]), kind="stable")
-        self._graph, self._items, self._device = graph, np.sort(popular[:max_items]), graph[INTERACTS].edge_index.device
+        self._graph, self._device = graph, graph[INTERACTS].edge_index.device
+        self._items = most_interacted(seen, max_items)
         seen = seen[:, self._items].tocsr()
         counts = np.diff(seen.indptr)
         users = draw.permutation(np.flatnonzero(counts > 1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -21,12 +22,17 @@ from graphrec.graph.behavior import (
     filter_weights,
     gram_matrix,
     interaction_matrix,
+    most_interacted,
 )
 from graphrec.graph.build import INTERACTS
 from graphrec.graph.neighbors import item_features, item_modalities
 from graphrec.models.base import InnerProduct, Part
 from graphrec.models.channel_choice import choose_channel
 from graphrec.nn.linear import ItemToItem
+from graphrec.runtime import logger
+
+log = logger(__name__)
+ADVICE = "lower linear.max_items, or leave the channel out by linear.weight: 0"
 
 
 class LinearConfig(Config):
@@ -40,6 +46,10 @@ class LinearConfig(Config):
     regularization: Annotated[float | None, Field(gt=0)] = None
     """The L2 weight lambda of EASE. By default the one that ranks best for users held out in closed form
     (:func:`~graphrec.models.channel_choice.choose_channel`)."""
+    max_items: Annotated[int, Field(ge=2)] = 20_000
+    """The channel knows so many items at most, those with the most interactions; the others are scored by the graph
+    alone. The time of the solution grows with the cube (20,000: five minutes of one core), its memory with the square
+    (7 GiB)."""
     content: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """How much a shared feature of a modality counts, in shared users, and 0 for modalities left out. By default
     chosen like ``regularization``."""
@@ -64,6 +74,8 @@ class Solution:
     asked: tuple[object, ...]
     regularization: float
     content: dict[str, float]
+    items: NDArray[np.int64] | None
+    """The items that take part; None for all."""
     weights: Tensor
 
 
@@ -99,14 +111,13 @@ class LinearChannel(nn.Module):
 
     def __init__(self, graph: HeteroData, config: LinearConfig) -> None:
         super().__init__()
-        edge_index, num_users = graph[INTERACTS].edge_index, int(graph["user"].num_nodes)
         solution = _solved(graph, config)
         self.weight, self.regularization, self.content = config.weight, solution.regularization, solution.content
         weights = solution.weights
         if config.filter:
-            filtered = _in_spread(graph, filter_weights(interaction_matrix(graph)))
+            filtered = _in_spread(graph, filter_weights(_seen(graph, solution.items)), solution.items)
             weights = filtered.mul_(config.filter).add_(weights)
-        self.scores = ItemToItem(edge_index, weights.to(edge_index.device), num_users)
+        self.scores = _scores(graph, weights, solution.items)
 
     def resolved(self) -> dict[str, Any]:
         """Returns lambda and the content weights, given or chosen, as options."""
@@ -127,26 +138,51 @@ def _solved(graph: HeteroData, config: LinearConfig) -> Solution:
     given = config.content
     content = None if given is None else tuple(sorted((name, weight) for name, weight in given.items() if weight))
     edges = graph[INTERACTS].edge_index.cpu().contiguous().numpy().tobytes()
-    asked = (config.regularization, content, item_modalities(graph), hash(edges))
+    asked = (config.regularization, content, config.max_items, item_modalities(graph), hash(edges))
     kept = KEPT.get(id(graph))
     if kept is not None and kept.asked == asked:
         return kept
-    check_memory(int(graph["item"].num_nodes), bytes_per_entry=18, name="The linear channel (linear.weight > 0)")
+    size = min(int(graph["item"].num_nodes), config.max_items)
+    check_memory(size, bytes_per_entry=18, name="The linear channel (linear.weight > 0)", advice=ADVICE)
+    items = _items(graph, config.max_items)
     regularization, weights = _settings(graph, config)
-    gram = gram_matrix(interaction_matrix(graph).T.tocsr())
+    gram = gram_matrix(_seen(graph, items).T.tocsr())
     for name, weight in weights.items():
-        add_gram(gram, item_features(graph, name, imputed=False), weight)
+        features = item_features(graph, name, imputed=False)
+        add_gram(gram, features if items is None else features[items], weight)
     if kept is None:
         weakref.finalize(graph, KEPT.pop, id(graph), None)
-    solved = _in_spread(graph, ease_weights(gram, regularization))
-    KEPT[id(graph)] = Solution(asked, regularization, weights, solved)
+    solved = _in_spread(graph, ease_weights(gram, regularization), items)
+    KEPT[id(graph)] = Solution(asked, regularization, weights, items, solved)
     return KEPT[id(graph)]
 
 
-def _in_spread(graph: HeteroData, weights: NDArray[np.float32]) -> Tensor:
+def _items(graph: HeteroData, max_items: int) -> NDArray[np.int64] | None:
+    """Returns the items that take part; None for all."""
+    count = int(graph["item"].num_nodes)
+    if count <= max_items:
+        return None
+    log.info("linear channel: of %d items the %d most interacted with (linear.max_items)", count, max_items)
+    return most_interacted(interaction_matrix(graph), max_items)
+
+
+def _seen(graph: HeteroData, items: NDArray[np.int64] | None) -> sp.csr_array:
+    """Returns the interactions with the items that take part ``(num_users, len(items))``."""
+    matrix = interaction_matrix(graph)
+    return matrix if items is None else matrix[:, items]
+
+
+def _scores(graph: HeteroData, weights: Tensor, items: NDArray[np.int64] | None) -> ItemToItem:
+    edge_index = graph[INTERACTS].edge_index
+    rows = None if items is None else torch.from_numpy(items).to(edge_index.device)
+    size = {"num_users": int(graph["user"].num_nodes), "num_items": int(graph["item"].num_nodes)}
+    return ItemToItem(edge_index, weights.to(edge_index.device), items=rows, **size)
+
+
+def _in_spread(graph: HeteroData, weights: NDArray[np.float32], items: NDArray[np.int64] | None) -> Tensor:
     """Divides the weights, in place, by the standard deviation that they give the scores of the median user."""
-    edge_index, solved = graph[INTERACTS].edge_index, torch.from_numpy(weights)
-    spread = ItemToItem(edge_index, solved.to(edge_index.device), int(graph["user"].num_nodes)).spread()
+    solved = torch.from_numpy(weights)
+    spread = _scores(graph, solved, items).spread()
     return solved.mul_(1 / spread if spread > 0 else 0.0)
 
 

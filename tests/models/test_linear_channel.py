@@ -125,6 +125,33 @@ def test_the_filter_of_gf_cf_joins_in_the_same_spread(share):
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("content", [{}, {"text": 4.0}, {"tags": 4.0}])
+@pytest.mark.parametrize("share", [0, 0.4])
+def test_of_a_large_catalogue_the_items_most_interacted_with_take_part(content, share, caplog):
+    graph, matrix = neighbor_graph() if "tags" in content else (GRAPH, None)
+    caplog.set_level("INFO", logger="graphrec")
+    found = channel(graph, max_items=20, content=content, filter=share)
+    assert "of 34 items the 20 most interacted with" in caplog.text
+    items = np.sort(np.argsort(-SEEN.sum(axis=0), kind="stable")[:20])
+    assert COLD not in items
+    seen = SEEN[:, items]
+    gram = neighbor_gram(matrix) if "tags" in content else vector_gram("text")
+    system = seen.T @ seen + 4.0 * bool(content) * gram[np.ix_(items, items)] + 5.0 * np.eye(20)
+    inverse = np.linalg.inv(system)
+    parts = [np.eye(20) - inverse / np.diag(inverse)]
+    users, degrees = (1 / np.sqrt(np.maximum(seen.sum(axis=axis, keepdims=True), 1)) for axis in (1, 0))
+    walk = (users * seen * degrees).T @ (users * seen * degrees)
+    parts.append(walk - np.diag(np.diag(walk)))
+    expected = np.zeros_like(SEEN)
+    for part, weight in zip(parts, (0.6, 0.6 * share), strict=True):
+        scores = seen @ part
+        expected[:, items] += weight / np.median(scores[seen.any(axis=1)].std(axis=1)) * scores
+    np.testing.assert_allclose(found.score(ALL), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(
+        channel(graph, max_items=34, content=content).score(ALL), channel(graph, content=content).score(ALL)
+    )
+
+
 def test_a_graph_without_interactions_has_scores_of_zero():
     graph = small_graph(DATA)
     graph["user", "interacts", "item"].edge_index = torch.zeros(2, 0, dtype=torch.long)
@@ -146,8 +173,11 @@ def test_too_little_memory_names_the_setting_before_the_work(monkeypatch):
     monkeypatch.setattr(behavior, "available_memory", lambda: 100)
     for name in ("gram_matrix", "choose_channel"):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("worked before it asked"))
-    with pytest.raises(MemoryError, match=r"linear\.weight > 0\) over 34 rows needs"):
-        build(HeteroLightGCN, small_graph(DATA))
+    for limit, rows in ((20_000, 34), (9, 9)):
+        with pytest.raises(
+            MemoryError, match=rf"linear\.weight > 0\) over {rows} rows needs .* lower linear\.max_items"
+        ):
+            build(HeteroLightGCN, small_graph(DATA), linear={"max_items": limit})
 
 
 @pytest.fixture
@@ -181,6 +211,8 @@ def test_the_weights_of_a_graph_are_solved_once_until_a_setting_changes(solved):
     channel(graph, regularization=9.0, content={})
     channel(graph, regularization=9.0, content={"text": 0.0})
     assert solved == [5.0, 7.0, 7.0, 9.0]
+    channel(graph, regularization=9.0, content={}, max_items=10)
+    assert solved == [5.0, 7.0, 7.0, 9.0, 9.0]
 
 
 def test_every_graph_has_weights_of_its_own(solved):

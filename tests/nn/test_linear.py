@@ -80,3 +80,12 @@ def test_scores_are_the_same_on_a_gpu():
     assert found.is_cuda
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-6)
     assert channel.spread() == pytest.approx(spread, rel=1e-5)
+
+
+def test_items_without_weights_are_scored_zero_and_count_for_nothing():
+    edge_index = torch.tensor([[0, 0, 0, 1, 2, 2], [0, 3, 2, 2, 3, 3]])
+    weights, items = torch.tensor([[0.0, 2.0], [5.0, 1.0]]), torch.tensor([1, 3])
+    some = ItemToItem(edge_index, weights, 4, items=items, num_items=5)
+    expected = [[0, 5, 0, 1, 0], [0] * 5, [0, 5, 0, 1, 0], [0] * 5]
+    assert some.score(torch.arange(4)).tolist() == expected
+    assert some.spread() == 2.0  # of 5 and 1, for the users with interactions that count
