@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +15,7 @@ from graphrec.config import ConfigError
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Ids, Interactions
 from graphrec.evaluation.ranking import evaluate
-from graphrec.models import channel_choice, hetero_lightgcn
+from graphrec.models import channel_choice, hetero_lightgcn, linear_channel
 from graphrec.models.lightgcn import LightGCN
 from graphrec.pipeline import RunConfig, fit, load, run
 from graphrec.runs import RunFolderError, open_run
@@ -102,6 +103,26 @@ def test_a_loaded_run_keeps_what_its_options_became(data, tmp_path, monkeypatch)
     pd.testing.assert_frame_equal(found.recommend(users), finished.recommend(users), check_exact=True)
     path.write_text(json.dumps(older))
     pd.testing.assert_frame_equal(load(tmp_path / "run").recommend(users), finished.recommend(users), check_exact=True)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_weight_settled_on_validation_is_part_of_the_run(refit, data, tmp_path, monkeypatch):
+    asked = []
+
+    def chosen(at):
+        asked.extend(at(weight) for weight in (0.14, 1.4))
+        return 1.4
+
+    monkeypatch.setattr(linear_channel, "choose_weight", chosen)
+    finished = run(settings("hetero-lightgcn", training={"refit": refit}), folder=tmp_path / "run", data=data)
+    assert asked[0].mean().item() == pytest.approx(finished.result.best_value)  # with the weights of the best epoch
+    assert len(asked) == 2
+    assert len(asked[1]) == len(np.unique(data.split.valid.user))
+    assert finished.model.linear.weight == 1.4
+    assert open_run(tmp_path / "run").metrics()["resolved"]["linear"]["weight"] == 1.4
+    found, users = load(tmp_path / "run"), list(data.split.users.index)
+    assert found.model.linear.weight == 1.4
+    pd.testing.assert_frame_equal(found.recommend(users), finished.recommend(users), check_exact=True)
 
 
 @pytest.mark.parametrize("kind", [int, str, lambda row: ("user", row)])

@@ -16,6 +16,7 @@ To add one: subclass ``Recommender`` and ``ModelConfig`` in one file named after
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -130,8 +131,17 @@ class Recommender(nn.Module):
         """Returns what is worth watching while training, by names such as ``coupling/text``; nothing by default."""
         return {}
 
+    def settle(self, validate: Callable[[], Tensor]) -> None:
+        """Called once after training, with the weights of the best epoch; does nothing by default.
+
+        May choose on validation what training leaves open, such as the weight of a part that is not trained.
+
+        Args:
+            validate: Returns the metric of every validation user ``(num_users,)`` of the model as it is then.
+        """
+
     def resolved(self) -> dict[str, Any]:
-        """Returns the options that were left open and were settled on the training graph; nothing by default.
+        """Returns the options that look at the data where they are not given, as they came out; nothing by default.
 
         A run keeps them, and ``graphrec.load`` builds the model with them: it neither chooses again nor differently.
         """

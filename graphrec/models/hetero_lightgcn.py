@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from typing import Annotated, Any, cast
 
@@ -143,8 +143,13 @@ class HeteroLightGCN(Recommender):
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
         self.register_buffer("warm_user", _warm(edges[0], self.people, self.num_users), persistent=False)
 
+    def settle(self, validate: Callable[[], Tensor]) -> None:
+        """Chooses the weight of the linear channel on validation, where none is given."""
+        if self.linear is not None:
+            self.linear.settle(validate)
+
     def resolved(self) -> dict[str, Any]:
-        """Returns the options that look at the training graph where they are not given, as they came out."""
+        """Returns the options that look at the data where they are not given, as they came out."""
         found = {"relations": [*self.modalities], "user_relations": [*self.people], "l2": self.l2}
         found["alignment"] = {"weight": self.alignment}
         return found if self.linear is None else found | {"linear": self.linear.resolved()}

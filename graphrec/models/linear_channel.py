@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from graphrec.graph.behavior import (
 from graphrec.graph.build import INTERACTS
 from graphrec.graph.neighbors import item_features, item_modalities
 from graphrec.models.base import InnerProduct, Part
-from graphrec.models.channel_choice import choose_channel
+from graphrec.models.channel_choice import FIRST_WEIGHT, choose_channel, choose_weight
 from graphrec.nn.linear import ItemToItem
 from graphrec.runtime import logger
 
@@ -36,11 +37,12 @@ ADVICE = "lower linear.max_items, or leave the channel out by linear.weight: 0"
 
 
 class LinearConfig(Config):
-    """Settings of the channel; what is not given of ``regularization`` and ``content`` is chosen on training data."""
+    """Settings of the channel; ``regularization`` and ``content`` are chosen on training data where not given."""
 
-    weight: Annotated[float, Field(ge=0), Search(0.03, 0.6, log=True)] = 0.14
-    """What one standard deviation of the scores of collective EASE counts in the whole score; 0 for no channel. By hand
-    .10 was best on validation of Amazon-Baby (with a filter of .5), .18 on LFm2k (.3) and .14 on TikTok (none)."""
+    weight: Annotated[float | None, Field(ge=0), Search(0.03, 0.6, log=True)] = None
+    """What one standard deviation of the scores of collective EASE counts in the whole score; 0 for no channel. By
+    default chosen on validation once the graph is trained, from .035 to 1.4, and .14 until then. By hand .10 was best
+    on Amazon-Baby (with a filter of .5), .18 on LFm2k (.3) and .14 on TikTok (none); ML-100K wants 1."""
     filter: Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True)] = 0.4
     """What one standard deviation of the scores of GF-CF's linear filter counts beside one of collective EASE."""
     regularization: Annotated[float | None, Field(gt=0)] = None
@@ -101,6 +103,7 @@ class LinearChannel(nn.Module):
         config: The settings.
 
     Attributes:
+        weight: The weight that was given or chosen; :data:`~graphrec.models.channel_choice.FIRST_WEIGHT` until then.
         regularization: The lambda that was given or chosen.
         content: The weight of every modality that takes part, given or chosen.
 
@@ -112,16 +115,33 @@ class LinearChannel(nn.Module):
     def __init__(self, graph: HeteroData, config: LinearConfig) -> None:
         super().__init__()
         solution = _solved(graph, config)
-        self.weight, self.regularization, self.content = config.weight, solution.regularization, solution.content
+        self.weight, self.has_open_weight = config.weight or FIRST_WEIGHT, config.weight is None
+        self.regularization, self.content = solution.regularization, solution.content
         weights = solution.weights
         if config.filter:
             filtered = _in_spread(graph, filter_weights(_seen(graph, solution.items)), solution.items)
             weights = filtered.mul_(config.filter).add_(weights)
         self.scores = _scores(graph, weights, solution.items)
 
+    def settle(self, validate: Callable[[], Tensor]) -> None:
+        """Chooses the weight on validation, where none was given.
+
+        Args:
+            validate: Returns the metric of every validation user ``(num_users,)`` with the weight as it is then.
+        """
+        if not self.has_open_weight:
+            return
+
+        def at(weight: float) -> Tensor:
+            self.weight = weight
+            return validate()
+
+        self.weight = choose_weight(at)
+        log.info("linear channel: weight %g, on validation", self.weight)
+
     def resolved(self) -> dict[str, Any]:
-        """Returns lambda and the content weights, given or chosen, as options."""
-        return {"regularization": self.regularization, "content": dict(self.content)}
+        """Returns weight, lambda and content weights, given or chosen, as options."""
+        return {"weight": self.weight, "regularization": self.regularization, "content": dict(self.content)}
 
     def score(self, users: Tensor) -> Tensor:
         """Returns the scores of all items ``(len(users), num_items)``."""
@@ -130,7 +150,7 @@ class LinearChannel(nn.Module):
 
 def linear_channel(graph: HeteroData, config: LinearConfig) -> LinearChannel | None:
     """Returns the channel, or None where its weight is zero."""
-    return LinearChannel(graph, config) if config.weight else None
+    return None if config.weight == 0 else LinearChannel(graph, config)
 
 
 def _solved(graph: HeteroData, config: LinearConfig) -> Solution:

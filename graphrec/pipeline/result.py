@@ -281,13 +281,17 @@ def load(folder: str | Path) -> Run:
     data, graph = load_dataset(place.dataset), load_graph(place.path)
     valid = _stored(place, "valid", data)
     record = Record(place.data(), metrics["seconds"], metrics["refit"], valid, metrics["peak_memory_mib"])
-    resolved = merge(place.config(), {"model": metrics.get("resolved", {})})  # older runs have none
-    model = build_model(RunConfig.parse(resolved, where=str(place.path / "metrics.json")), graph)
+    model = build_model(with_resolved(config, metrics.get("resolved", {})), graph)  # older runs have none
     loaded = Run(config, data, graph, model, _training(place, metrics), record=record, folder=place)
     _restore(loaded, place)
     loaded._test = _stored(place, "test", data)
     loaded._log = place.evaluations()
     return loaded
+
+
+def with_resolved(config: RunConfig, resolved: Mapping[str, Any]) -> RunConfig:
+    """Returns the config with a model's options as they came out in place of what was left open."""
+    return RunConfig.parse(merge(config.to_mapping(), {"model": resolved})) if resolved else config
 
 
 def build_model(config: RunConfig, graph: HeteroData) -> Recommender:

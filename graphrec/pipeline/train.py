@@ -14,7 +14,7 @@ from graphrec.data.dataset import Dataset
 from graphrec.models.base import ClosedForm, Recommender
 from graphrec.pipeline.config import ModelChoice, RunConfig
 from graphrec.pipeline.prepare import Prepared, check, check_test, clock, load_data, prepare
-from graphrec.pipeline.result import Record, Run, build_model, load, measure, with_memory
+from graphrec.pipeline.result import Record, Run, build_model, load, measure, with_memory, with_resolved
 from graphrec.runs import RunFolder, RunFolderError
 from graphrec.runs.ids import to_table
 from graphrec.runtime import logger, rank, working
@@ -187,13 +187,13 @@ class Stage:
         self.folder.begin(self.config.to_mapping(), self.prepared.about())
 
     def train(
-        self, *, refit: bool, resume: bool, epochs: int | None = None
+        self, *, refit: bool, resume: bool, epochs: int | None = None, chosen: Recommender | None = None
     ) -> tuple[Recommender, TrainingResult | None]:
-        """Builds the model from the seed and trains it, or solves it."""
+        """Builds the model from the seed and trains it, or solves it; a refit with the options of the chosen one."""
         graph = self.prepared.graph_of(refit=refit)
         phase = "refit" if refit else "training"
         with clock(self.seconds, "refit model" if refit else "model"):  # a channel or the like may be solved here
-            model = build_model(self.config, graph)
+            model = build_model(with_resolved(self.config, {} if chosen is None else chosen.resolved()), graph)
         with clock(self.seconds, phase):
             if isinstance(model, ClosedForm):
                 with working(f"solving {self.config.label}"):
@@ -214,7 +214,7 @@ class Stage:
     def refit(self, chosen: Run, *, resume: bool) -> Run:
         """Trains a new model from the same seed on train and valid together, for the chosen number of epochs."""
         epochs = None if chosen.result is None else max(1, chosen.result.best_epoch)
-        model, _ = self.train(refit=True, resume=resume, epochs=epochs)
+        model, _ = self.train(refit=True, resume=resume, epochs=epochs, chosen=chosen.model)
         record = with_memory(chosen.record, refit=True)
         return Run(self.config, chosen.data, self.prepared.merged, model, chosen.result, record=record)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field
@@ -18,7 +19,7 @@ from graphrec.config import Config, ConfigError, Search
 from graphrec.data.dataset import Split
 from graphrec.data.interactions import Interactions
 from graphrec.evaluation.metrics import MetricAt
-from graphrec.evaluation.ranking import evaluate
+from graphrec.evaluation.ranking import Evaluation, evaluate
 from graphrec.models.base import Recommender
 from graphrec.runtime import generator, logger, track
 from graphrec.training.sampling import PairLoader
@@ -146,6 +147,8 @@ class Trainer:
                 keeper.save(state)
         state.restore_best(model)
         model.eval()
+        if len(split.valid):
+            model.settle(lambda: fabric.broadcast(_of_users(model, split, config.metric)))
         return TrainingResult(state.best_epoch, state.best_value, state.epoch, tuple(state.history))
 
     def _epoch(
@@ -185,12 +188,20 @@ class Trainer:
 
 def validate(model: Recommender, split: Split, metric: str) -> float:
     """Returns a validation metric of the model as it is now, such as ``"Recall@20"`` or ``"AUC"``."""
+    return _validated(model, split, metric).mean()[MetricAt.parse(metric).label]
+
+
+def _of_users(model: Recommender, split: Split, metric: str) -> Tensor:
+    """Returns the metric of every validation user ``(num_users,)``."""
+    return torch.from_numpy(_validated(model, split, metric).frame[MetricAt.parse(metric).label].to_numpy(np.float64))
+
+
+def _validated(model: Recommender, split: Split, metric: str) -> Evaluation:
     wanted = MetricAt.parse(metric)
     model.eval()
     with torch.no_grad():
         ks = (wanted.k or 1,)  # AUC has no cut-off
-        result = evaluate(model.frozen(), seen=split.train, truth=split.valid, metrics=(wanted.name,), ks=ks)
-    return result.mean()[wanted.label]
+        return evaluate(model.frozen(), seen=split.train, truth=split.valid, metrics=(wanted.name,), ks=ks)
 
 
 def diagnose(model: Recommender) -> dict[str, float]:

@@ -12,7 +12,16 @@ from graphrec.data.interactions import Ids
 from graphrec.graph.neighbors import item_features
 from graphrec.models import channel_choice as module
 from graphrec.models import linear_channel
-from graphrec.models.channel_choice import CONTENT, REGULARIZATION, HeldOutUsers, choose_channel, climb
+from graphrec.models.channel_choice import (
+    CONTENT,
+    FIRST_WEIGHT,
+    REGULARIZATION,
+    WEIGHTS,
+    HeldOutUsers,
+    choose_channel,
+    choose_weight,
+    climb,
+)
 from graphrec.models.linear_channel import LinearChannel, LinearConfig
 from graphrec.testing import block_data, relabel, small_graph
 from tests.reference.models import DATA, GRAPH, TRAIN
@@ -173,3 +182,21 @@ def test_the_channel_takes_what_was_chosen(monkeypatch):
         assert (channel.regularization, channel.content) == (5.0, {"text": 2.0})
     users = torch.arange(TRAIN.num_users)
     torch.testing.assert_close(channels[1].score(users), given.score(users))
+
+
+def test_the_weight_is_the_best_of_validation_where_that_is_more_than_noise():
+    draw = torch.Generator().manual_seed(0)
+    noise = {weight: 0.3 * torch.randn(400, generator=draw, dtype=torch.double) for weight in WEIGHTS}
+    assert choose_weight(lambda weight: -abs(torch.tensor(weight / 0.45).log()) + noise[weight]) == 0.45
+    asked = []
+
+    def flat(weight):
+        asked.append(weight)
+        return torch.zeros(400) if weight == FIRST_WEIGHT else 0.01 - 0.021 * (torch.arange(400) % 2)
+
+    assert choose_weight(flat) == FIRST_WEIGHT  # a mean of .0005 below
+    assert sorted(asked) == sorted(WEIGHTS)
+    little = torch.tensor([1.0, -0.99] * 200)  # a mean of .005 with a standard error of .05
+    assert choose_weight(lambda weight: little * (weight == 1.0)) == FIRST_WEIGHT
+    assert choose_weight(lambda weight: torch.tensor([float("nan"), 1.0])) == FIRST_WEIGHT
+    assert choose_weight(lambda weight: torch.zeros(1)) == FIRST_WEIGHT

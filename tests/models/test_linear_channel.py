@@ -169,6 +169,17 @@ def test_a_weight_of_zero_is_no_channel():
     assert build(HeteroLightGCN, linear={"weight": 0}).linear is None
 
 
+def test_an_open_weight_is_settled_on_validation_and_a_given_one_is_not():
+    given, left = channel(weight=0.6), channel(weight=None)
+    given.settle(lambda: pytest.fail("there was nothing to choose"))
+    assert given.resolved()["weight"] == 0.6
+    assert left.resolved()["weight"] == 0.14
+    torch.testing.assert_close(left.score(ALL), 0.14 / 0.6 * given.score(ALL))
+    left.settle(lambda: torch.full((9,), -abs(left.weight - 0.7)))
+    assert left.resolved()["weight"] == 0.7
+    torch.testing.assert_close(left.score(ALL), 0.7 / 0.6 * given.score(ALL))
+
+
 def test_too_little_memory_names_the_setting_before_the_work(monkeypatch):
     monkeypatch.setattr(behavior, "available_memory", lambda: 100)
     for name in ("gram_matrix", "choose_channel"):
