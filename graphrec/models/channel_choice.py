@@ -23,7 +23,7 @@ MIN_USERS = 50
 MARGIN = 0.5  # standard errors by which a step has to be better
 TIE = 1e-5  # scores that are closer are one: solutions in fp32 differ by as much
 FIRST_WEIGHT = 0.14
-WEIGHTS = (0.035, 0.05, 0.07, 0.1, FIRST_WEIGHT, 0.2, 0.3, 0.45, 0.7, 1.0, 1.4)
+WEIGHTS = (0.0, 0.035, 0.05, 0.07, 0.1, FIRST_WEIGHT, 0.2, 0.3, 0.45, 0.7, 1.0, 1.4)
 LAMBDA = "lambda"  # beside the names of modalities, in what is climbed
 log = logger(__name__)
 

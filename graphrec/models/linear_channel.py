@@ -41,7 +41,7 @@ class LinearConfig(Config):
 
     weight: Annotated[float | None, Field(ge=0), Search(0.03, 0.6, log=True)] = None
     """What one standard deviation of the scores of collective EASE counts in the whole score; 0 for no channel. By
-    default chosen on validation once the graph is trained, from .035 to 1.4, and .14 until then. By hand .10 was best
+    default chosen on validation once the graph is trained, from 0 to 1.4, and .14 until then. By hand .10 was best
     on Amazon-Baby (with a filter of .5), .18 on LFm2k (.3) and .14 on TikTok (none); ML-100K wants 1."""
     filter: Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True)] = 0.4
     """What one standard deviation of the scores of GF-CF's linear filter counts beside one of collective EASE."""

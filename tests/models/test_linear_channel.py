@@ -178,6 +178,8 @@ def test_an_open_weight_is_settled_on_validation_and_a_given_one_is_not():
     left.settle(lambda: torch.full((9,), -abs(left.weight - 0.7)))
     assert left.resolved()["weight"] == 0.7
     torch.testing.assert_close(left.score(ALL), 0.7 / 0.6 * given.score(ALL))
+    left.settle(lambda: torch.full((9,), -left.weight))
+    assert not left.score(ALL).any()
 
 
 def test_too_little_memory_names_the_setting_before_the_work(monkeypatch):
