@@ -152,7 +152,7 @@ class HeteroLightGCN(Recommender):
         """Returns the options that look at the data where they are not given, as they came out."""
         found = {"relations": [*self.modalities], "user_relations": [*self.people], "l2": self.l2}
         found["alignment"] = {"weight": self.alignment}
-        return found if self.linear is None else found | {"linear": self.linear.resolved()}
+        return found | {"linear": {"weight": 0.0} if self.linear is None else self.linear.resolved()}
 
     def refresh(self, epoch: int) -> None:
         """Samples the user–item edges of the epoch."""
