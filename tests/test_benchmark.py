@@ -15,9 +15,10 @@ import graphrec
 from graphrec.config import dump_yaml
 from graphrec.data.dataset import Split
 from graphrec.evaluation.ranking import evaluate
+from graphrec.models.hetero_lightgcn import HeteroLightGCN
 from graphrec.models.mf import MF
 from graphrec.pipeline import benchmark, cells, load, result, run
-from graphrec.pipeline.config import DataConfig
+from graphrec.pipeline.config import DataConfig, fingerprint_of
 from graphrec.pipeline.prepare import identity, load_data, prepare
 from graphrec.runs import RunFolder, RunFolderError, peak_memory
 from graphrec.testing import block_data
@@ -58,6 +59,34 @@ def test_benchmark_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
     assert len(calls) == 1
     assert [place.metrics()["test"] for place in again] == scores
     assert all(len(place.evaluations()) == 1 for place in again[:-1])
+
+
+def test_a_finished_run_whose_scores_are_damaged_fails_alone(data, tmp_path):
+    config = SMALL | {"seeds": [0], "models": MODELS}
+    benchmark(config, tmp_path, data=data)
+    (tmp_path / "mf" / "seed-0" / "users-test.parquet").write_bytes(b"PAR1")
+    found = benchmark(config, tmp_path, data=data)
+    assert [(failure.label, failure.seed) for failure in found.failures] == [("mf", 0)]
+    assert "users-test.parquet" in found.failures[0].reason
+    assert [place.path.parent.name for place in found.runs] == ["ease", "gcn"]
+
+
+def test_a_run_of_a_version_with_fewer_settings_has_their_defaults(data, tmp_path, monkeypatch):
+    model = {"name": "hetero-lightgcn", "linear": {"weight": 0.1}}
+    config = SMALL | {"seeds": [0], "models": {"hetero": {"model": model}}}
+    place = benchmark(config, tmp_path, data=data).runs[0]
+    written = place.config()
+    del written["model"]["linear"]["max_items"]
+    (place.path / "config.yaml").write_text(dump_yaml(written))
+    place.write_metrics(place.metrics() | {"config": fingerprint_of(written)})
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert benchmark(config, tmp_path, data=data).runs == [place]
+    other = {"hetero": {"model": model | {"linear": {"weight": 0.1, "max_items": 9}}}}
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        benchmark(config | {"models": other}, tmp_path, data=data)
+    monkeypatch.setattr(HeteroLightGCN, "results_version", 99)
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        benchmark(config, tmp_path, data=data)
 
 
 def test_benchmark_equals_single_runs_and_shares_files(data, tmp_path):

@@ -137,6 +137,20 @@ def test_compare_goes_on_past_a_damaged_folder(call, runs, tmp_path):
     assert "left out" in result.stderr
     assert "data.json" in result.stderr
     assert "popularity" in result.stdout.splitlines()[0]
+    damaged = call("compare", tmp_path / "popularity", tmp_path / "bad", tmp_path / "ease")
+    assert damaged.exit_code == 0
+    assert "left out" in damaged.stderr
+    assert damaged.stdout.startswith("ease is better than popularity")
+    (tmp_path / "bad" / "users-test.parquet").write_bytes(b"PAR1")
+    shutil.copy(runs / "mf" / "seed-0" / "data.json", tmp_path / "bad" / "data.json")
+    assert "users-test.parquet" in call("compare", tmp_path).stderr.replace("\n", "")
+
+
+def test_ablate_asks_for_a_known_metric_before_anything_is_trained(call, table, tmp_path):
+    result = call("ablate", "mf", "--switch", "model.l2=0", "--data", table, "--metric", "foo@5", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "unknown metric 'foo'" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_ablate_shows_differences_on_validation(call, table, tmp_path):

@@ -101,6 +101,7 @@ def ablate(
     jobs: Jobs = 1,
 ) -> None:
     """Changes one thing at a time and shows what it costs, on validation unless the final table is asked for."""
+    from graphrec.evaluation.metrics import MetricAt
     from graphrec.pipeline import benchmark as run_benchmark
     from graphrec.pipeline.ablation import ablation_config, axis_paths, grid_config
     from graphrec.report.ablation import ablation_table
@@ -108,6 +109,8 @@ def ablate(
 
     if bool(switch) == bool(grid):
         raise ConfigError("expected either --switch or --grid, got both or none; see graphrec ablate --help")
+    if metric is not None:
+        MetricAt.parse(metric)
     values, where = run_settings(target)
     values = with_root(apply_overrides(values, overrides or []), data_root)
     if data is not None:
@@ -142,7 +145,7 @@ def compare(
 
     if label is not None and len(label) != len(runs):
         raise ConfigError(f"expected a --label for each of the {len(runs)} folders, got {len(label)}")
-    found = [_finished(path) for path in runs]
+    found = [_readable(path) for path in runs]
     labels = None if label is None else [name for name, part in zip(label, found, strict=True) for _ in part]
     flat = [run for part in found for run in part]
     OUT.print(compare_runs(flat, metrics=metric, correction=correction, labels=labels).to_rich())
@@ -203,14 +206,23 @@ def _fail(found: BenchmarkResult) -> None:
 
 def _finished(path: Path) -> list[RunFolder]:
     """Returns the run of a folder, or all runs below it; what cannot be read is said, and the rest goes on."""
-    from graphrec.runs import open_run, scan_runs
+    from graphrec.runs import scan_runs
 
-    if (path / "environment.json").is_file():
-        return [open_run(path)]
     found, problems = scan_runs(path)
     for reason in problems.values():
         log.warning("left out: %s", reason)
     return found
+
+
+def _readable(path: Path) -> list[RunFolder]:
+    """Returns the runs of a folder, none with a warning where not one can be read."""
+    from graphrec.runs import RunFolderError
+
+    try:
+        return _finished(path)
+    except RunFolderError as error:
+        log.warning("left out: %s", error)
+        return []
 
 
 def _show_study(study: Study, with_plots: bool) -> None:

@@ -32,7 +32,7 @@ from graphrec.pipeline.fusion import run_fusions
 from graphrec.pipeline.parallel import run_parallel
 from graphrec.pipeline.prepare import Prepared, check_test, load_data
 from graphrec.pipeline.result import measure_scorer
-from graphrec.runs import ORACLE, RunFolder, now, peak_memory
+from graphrec.runs import ORACLE, RunFolder, RunFolderError, now, peak_memory
 from graphrec.runtime import PLAIN_ERRORS, logger, rank
 
 log = logger(__name__)
@@ -149,6 +149,11 @@ def _run_all(cells: Sequence[Cell], shared: SharedWork, jobs: int) -> dict[tuple
     for cell in cells:
         prepared = shared.of(cell.config)
         if is_finished(cell, prepared):
+            try:
+                place_of(cell).check_scores()
+            except RunFolderError as error:
+                errors[cell.key] = _logged(cell, error)
+                continue
             log.info("%s, seed %d: already finished", *cell.key)
             prepared.written(place_of(cell), refit=cell.config.training.refit)
         else:

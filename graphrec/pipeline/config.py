@@ -140,9 +140,7 @@ class RunConfig(Config):
 
         The model's ``results_version`` is in it: raise it by hand when a change of the code changes its numbers.
         """
-        values = self.to_mapping() | {"results_version": get_model(self.model.name).results_version}
-        del values["label"], values["data"]["root"], values["features"]["encoding"], values["training"]["trackers"]
-        return _hash(values)
+        return fingerprint_of(self.to_mapping())
 
 
 class ModelEntry(Config):
@@ -282,6 +280,14 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
             f"{where}: expected a mapping with the name of a model, as in {{name: lightgcn}}, got {value!r}"
         )
     return value
+
+
+def fingerprint_of(values: Mapping[str, Any]) -> str:
+    """Returns the fingerprint of a run's settings as they were written, all that there were then."""
+    version = get_model(values["model"]["name"]).results_version
+    kept = {name: dict(part) if isinstance(part, Mapping) else part for name, part in values.items()}
+    del kept["label"], kept["data"]["root"], kept["features"]["encoding"], kept["training"]["trackers"]
+    return _hash(kept | {"results_version": version})
 
 
 def _hash(values: Mapping[str, Any]) -> str:

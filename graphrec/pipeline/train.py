@@ -12,7 +12,7 @@ import graphrec
 from graphrec.config import ConfigError
 from graphrec.data.dataset import Dataset
 from graphrec.models.base import ClosedForm, Recommender
-from graphrec.pipeline.config import ModelChoice, RunConfig
+from graphrec.pipeline.config import ModelChoice, RunConfig, fingerprint_of
 from graphrec.pipeline.prepare import Prepared, check, check_test, clock, load_data, prepare
 from graphrec.pipeline.result import Record, Run, build_model, load, measure, with_memory, with_resolved
 from graphrec.runs import RunFolder, RunFolderError
@@ -258,8 +258,20 @@ class Stage:
 
 
 def is_same(place: RunFolder, config: RunConfig, prepared: Prepared) -> bool:
-    """Returns whether a finished run has these settings and this data."""
-    return place.metrics()["config"] == config.fingerprint() and place.data()["identity"] == prepared.identity
+    """Returns whether a finished run has these settings and this data.
+
+    A run of a version with fewer settings has the defaults of those that came later.
+    """
+    if place.data()["identity"] != prepared.identity:
+        return False
+    kept, wanted = place.metrics()["config"], config.fingerprint()
+    if kept == wanted:
+        return True
+    try:
+        written = place.config()
+        return bool(kept == fingerprint_of(written) and RunConfig.parse(written).fingerprint() == wanted)
+    except (ConfigError, KeyError):  # settings that there are no more
+        return False
 
 
 def _is_done(place: RunFolder, config: RunConfig, prepared: Prepared, resume: bool) -> bool:

@@ -269,6 +269,18 @@ class RunFolder:
         path = self.path / CLOSED_FORM
         return str(read_json(path)["train"]) if path.is_file() else None
 
+    def check_scores(self) -> None:
+        """Checks that the scores of every user and their lists can be read, where there are some.
+
+        Raises:
+            RunFolderError: If a file is damaged.
+        """
+        for part in ("valid", "test"):
+            if self.has_users(part):
+                self.users(part)
+            if self.has_lists(part):
+                self.lists(part)
+
     def _holds_others(self) -> bool:
         """Returns whether there are files besides the first one of a run, left half written by an interruption."""
         return any(path.name != f".{ENVIRONMENT}.partial" for path in self.path.iterdir())
@@ -332,6 +344,7 @@ def scan_runs(folder: str | Path) -> tuple[list[RunFolder], dict[Path, str]]:
             if run.is_complete() or not run.exists():
                 run.check()
                 run.metrics(), run.data(), run.config()
+                run.check_scores()
                 found.append(run)
         except RunFolderError as error:
             problems[path] = str(error)

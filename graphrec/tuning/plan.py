@@ -97,6 +97,19 @@ class Plan:
         about |= {f"tuning.{name}": value for name, value in rules.items()} | {"results": model.results_version}
         return dict(json.loads(json.dumps(about)))
 
+    def completed(self, about: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what an earlier sitting noted, with the defaults of settings that its version did not have.
+
+        Args:
+            about: What its ``about`` was.
+            settings: Every setting that it knew.
+        """
+        try:
+            now = replace(self, settings=RunConfig.parse(settings)).about()
+        except ConfigError:  # settings that there are no more
+            return dict(about)
+        return {name: value for name, value in now.items() if name.startswith("config.")} | dict(about)
+
 
 def make_plan(
     config: Settings,

@@ -146,3 +146,15 @@ def test_a_study_needs_validation_interactions_and_cut_offs_that_fit():
         make_plan(CONFIG, data=bare)
     with pytest.raises(ValueError, match="k=99"):
         make_plan(CONFIG, data=data, tuning={"objectives": ["recall@5", "coverage@99"]})
+
+
+def test_an_earlier_sitting_has_the_defaults_of_settings_that_came_later():
+    plan = make_plan(CONFIG, data=block_data())
+    about, settings = plan.about(), plan.settings.to_mapping()
+    before = {name: value for name, value in about.items() if name != "config.training.clip_norm"}
+    del settings["training"]["clip_norm"]
+    assert plan.completed(before, settings) == about
+    now = make_plan(CONFIG | {"training": CONFIG["training"] | {"clip_norm": 1.0}}, data=block_data())
+    assert now.completed(before, settings) == about != now.about()
+    settings["training"]["gone"] = 1  # a setting that there is no more
+    assert plan.completed(before, settings) == before

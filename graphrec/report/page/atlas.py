@@ -113,7 +113,7 @@ def _embedded(run: Run, rows: IntArray) -> tuple[IntArray, NDArray[np.float64]]:
             item = run.model.embed().item
     except NoEmbeddings:
         return rows[:0], np.zeros((0, 0))
-    return rows, item[torch.from_numpy(rows)].cpu().numpy().astype(np.float64)
+    return rows, item[torch.from_numpy(rows)].detach().cpu().numpy().astype(np.float64)
 
 
 def _graph(study: Study) -> HeteroData | None:

@@ -130,10 +130,6 @@ def _damage(run: RunFolder) -> str:
         if run.metrics()["test"] is None:
             return "its test set was not scored"
         run.history(), run.study(), couplings_of(run)
-        if run.has_users("test"):
-            run.users("test")
-        if run.has_lists("test"):
-            run.lists("test")
     except (ValueError, OSError) as error:
         return str(error)
     return ""

@@ -17,10 +17,12 @@ from sklearn.decomposition import PCA
 from graphrec.data.catalog import Catalog
 from graphrec.data.interactions import Ids
 from graphrec.graph.build import GraphConfig, build_graph
+from graphrec.pipeline import run
 from graphrec.report.page import atlas, page
 from graphrec.report.page.atlas import item_map, projections, sample
 from graphrec.report.page.atlas_groups import categories, popularity
 from graphrec.report.page.atlas_projection import modality_vectors, neighbours_kept, projection
+from graphrec.report.page.page import write_page
 from graphrec.report.page.study import make_study
 from graphrec.runs import scan_runs
 from graphrec.testing import block_data
@@ -281,3 +283,15 @@ def test_the_map_and_the_lists_answer_in_a_browser(opened, study):
     opened.locator('[data-kind="model"][value="1"]').check(force=True)
     assert visible.count() == 1
     assert visible.inner_text() != before
+
+
+def test_models_whose_embeddings_are_their_parameters_are_drawn(tmp_path):
+    training = {"max_epochs": 1, "batch_size": 64, "trackers": []}
+    run(
+        {"model": {"name": "mf"}, "graph": {"neighbors": 4}, "training": training, "evaluation": {"ks": [5]}},
+        folder=tmp_path / "mf" / "seed-0",
+        data=block_data(),
+    )
+    text = write_page(tmp_path, sections=("atlas:item_map",)).read_text(encoding="utf-8")
+    assert "could not be made" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert about(text)
