@@ -82,7 +82,7 @@ def test_benchmark_tunes_where_the_file_gives_a_budget(call, config, table, tmp_
         assert (tmp_path / "out" / name / "table.tex").is_file()
         assert load_yaml(tmp_path / "out" / name / "ease" / "tuning" / "best.yaml")["model"]["name"] == "ease"
     assert (
-        "tuning: none (popularity); 2 trials on validation (ease)"
+        "tuning: settings as given (popularity); 2 trials on validation (ease)"
         in (tmp_path / "out" / "one" / "table.md").read_text()
     )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graphrec.report.table import Report, Row
     from graphrec.runs import RunFolder
 
-UNTUNED = "none"
+UNTUNED = "settings as given"
 ENDED = ("complete", "pruned", "failed")  # states of trials that were run to an end of their own
 
 
