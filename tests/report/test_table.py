@@ -210,7 +210,7 @@ def test_the_tuning_budget_is_named(write, tmp_path):
     tuned = [write("tuned", seed, name=f"tuned/seed-{seed}") for seed in (0, 1)]
     write_json(tmp_path / "tuned" / "tuning" / "study.json", {"budget": {"trials": 20}})
     notes = report([*tuned, write("plain", name="plain/seed-0")], footnotes=["all on one machine"]).footnotes
-    assert "tuning: 20 trials on validation (tuned); none (plain)" in notes
+    assert "tuning: 20 trials on validation (tuned); settings as given (plain)" in notes
     assert notes[-2:] == ("all on one machine", "unseen ids dropped: 3 valid, 4 test")
     assert not any(note.startswith("tuning") for note in report([write("plain", name="again/seed-0")]).footnotes)
 
