@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -315,6 +316,18 @@ def test_environment_is_json_and_names_versions():
     assert found["graphrec"] == graphrec.__version__
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["threads"] == torch.get_num_threads()
+
+
+def test_the_revision_of_graphrec_is_known_wherever_it_is_run(tmp_path, monkeypatch):
+    expected = git_revision(Path(graphrec.__file__).parents[1])
+    monkeypatch.chdir(tmp_path)
+    assert environment()["git"] is None
+    assert environment()["graphrec git"] == expected
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "__init__.py").touch()
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    monkeypatch.setattr(graphrec, "__file__", str(tmp_path / "site-packages" / "__init__.py"))
+    assert environment()["graphrec git"] is None  # installed inside another repository
 
 
 def test_git_revision_is_none_outside_a_checkout(tmp_path):

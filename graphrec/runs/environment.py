@@ -19,7 +19,11 @@ GIT_SECONDS = 5
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, platform, device, threads and the git revision of the working directory, if any."""
+    """Returns versions, platform, device, threads, and the git revisions of the working directory and of graphrec.
+
+    A revision is None where there is none, that of graphrec also where it is not run from a checkout of its own.
+    """
+    package = Path(graphrec.__file__).parent
     return {
         "format": FORMAT,
         "graphrec": graphrec.__version__,
@@ -29,6 +33,7 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "git": git_revision(Path.cwd()),
+        "graphrec git": git_revision(package) if _git(package, "ls-files", Path(graphrec.__file__).name) else None,
     }
 
 
