@@ -141,6 +141,9 @@ def test_compare_goes_on_past_a_damaged_folder(call, runs, tmp_path):
     assert damaged.exit_code == 0
     assert "left out" in damaged.stderr
     assert damaged.stdout.startswith("ease is better than popularity")
+    for first in ("bad", "nowhere"):  # the reference
+        assert call("compare", tmp_path / first, tmp_path / "popularity", tmp_path / "ease").exit_code == 2
+    assert call("compare", tmp_path / "popularity", tmp_path / "ease", tmp_path / "nowhere").exit_code == 2
     (tmp_path / "bad" / "users-test.parquet").write_bytes(b"PAR1")
     shutil.copy(runs / "mf" / "seed-0" / "data.json", tmp_path / "bad" / "data.json")
     assert "users-test.parquet" in call("compare", tmp_path).stderr.replace("\n", "")

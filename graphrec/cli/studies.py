@@ -145,7 +145,7 @@ def compare(
 
     if label is not None and len(label) != len(runs):
         raise ConfigError(f"expected a --label for each of the {len(runs)} folders, got {len(label)}")
-    found = [_readable(path) for path in runs]
+    found = [_finished(runs[0]), *(_readable(path) for path in runs[1:])]  # without its reference there is no answer
     labels = None if label is None else [name for name, part in zip(label, found, strict=True) for _ in part]
     flat = [run for part in found for run in part]
     OUT.print(compare_runs(flat, metrics=metric, correction=correction, labels=labels).to_rich())
@@ -206,8 +206,10 @@ def _fail(found: BenchmarkResult) -> None:
 
 def _finished(path: Path) -> list[RunFolder]:
     """Returns the run of a folder, or all runs below it; what cannot be read is said, and the rest goes on."""
-    from graphrec.runs import scan_runs
+    from graphrec.runs import open_run, scan_runs
 
+    if (path / "environment.json").is_file():
+        open_run(path)  # says so if it is not finished
     found, problems = scan_runs(path)
     for reason in problems.values():
         log.warning("left out: %s", reason)
@@ -215,9 +217,11 @@ def _finished(path: Path) -> list[RunFolder]:
 
 
 def _readable(path: Path) -> list[RunFolder]:
-    """Returns the runs of a folder, none with a warning where not one can be read."""
+    """Returns the runs of a folder that there is, none with a warning where not one can be read."""
     from graphrec.runs import RunFolderError
 
+    if not path.is_dir():
+        return _finished(path)
     try:
         return _finished(path)
     except RunFolderError as error:

@@ -131,19 +131,24 @@ class Recommender(nn.Module):
         """Returns what is worth watching while training, by names such as ``coupling/text``; nothing by default."""
         return {}
 
-    def settle(self, validate: Callable[[], Tensor]) -> None:
+    def settle(self, validate: Callable[[], Tensor]) -> bool:
         """Called once after training, with the weights of the best epoch; does nothing by default.
 
         May choose on validation what training leaves open, such as the weight of a part that is not trained.
 
         Args:
             validate: Returns the metric of every validation user ``(num_users,)`` of the model as it is then.
+
+        Returns:
+            Whether the model scores otherwise than before.
         """
+        return False
 
     def resolved(self) -> dict[str, Any]:
         """Returns the options that look at the data where they are not given, as they came out; nothing by default.
 
-        A run keeps them, and ``graphrec.load`` builds the model with them: it neither chooses again nor differently.
+        A run keeps them, and ``graphrec.load`` builds the model with them: it neither chooses again nor differently. So
+        does a refit on train and valid together.
         """
         return {}
 

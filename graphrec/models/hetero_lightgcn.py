@@ -143,10 +143,12 @@ class HeteroLightGCN(Recommender):
         self.register_buffer("warm", _warm(edges[1], self.modalities, self.num_items), persistent=False)
         self.register_buffer("warm_user", _warm(edges[0], self.people, self.num_users), persistent=False)
 
-    def settle(self, validate: Callable[[], Tensor]) -> None:
-        """Chooses the weight of the linear channel on validation, where none is given."""
-        if self.linear is not None:
-            self.linear.settle(validate)
+    def settle(self, validate: Callable[[], Tensor]) -> bool:
+        """Chooses the weight of the linear channel on validation, where none is given; at 0 there is none any more."""
+        changed = self.linear is not None and self.linear.settle(validate)
+        if self.linear is not None and not self.linear.weight:
+            self.linear = None
+        return changed
 
     def resolved(self) -> dict[str, Any]:
         """Returns the options that look at the data where they are not given, as they came out."""

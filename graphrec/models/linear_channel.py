@@ -39,19 +39,20 @@ ADVICE = "lower linear.max_items, or leave the channel out by linear.weight: 0"
 class LinearConfig(Config):
     """Settings of the channel; ``regularization`` and ``content`` are chosen on training data where not given."""
 
-    weight: Annotated[float | None, Field(ge=0), Search(0.03, 0.6, log=True)] = None
+    weight: Annotated[float | None, Field(ge=0)] = None
     """What one standard deviation of the scores of collective EASE counts in the whole score; 0 for no channel. By
     default chosen on validation once the graph is trained, from 0 to 1.4, and .14 until then. By hand .10 was best
-    on Amazon-Baby (with a filter of .5), .18 on LFm2k (.3) and .14 on TikTok (none); ML-100K wants 1."""
+    on Amazon-Baby (with a filter of .5), .18 on LFm2k (.3) and .14 on TikTok (none); ML-100K wants 1. The tuner has no
+    range for it, since every trial chooses it anyway."""
     filter: Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True)] = 0.4
     """What one standard deviation of the scores of GF-CF's linear filter counts beside one of collective EASE."""
     regularization: Annotated[float | None, Field(gt=0)] = None
     """The L2 weight lambda of EASE. By default the one that ranks best for users held out in closed form
     (:func:`~graphrec.models.channel_choice.choose_channel`)."""
-    max_items: Annotated[int, Field(ge=2)] = 20_000
+    max_items: Annotated[int, Field(ge=2)] = 25_000
     """The channel knows so many items at most, those with the most interactions; the others are scored by the graph
-    alone. The time of the solution grows with the cube (20,000: five minutes of one core), its memory with the square
-    (7 GiB)."""
+    alone. The time of the solution grows with the cube (25,000: ten minutes of one core), its memory with the square
+    (11 GiB)."""
     content: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """How much a shared feature of a modality counts, in shared users, and 0 for modalities left out. By default
     chosen like ``regularization``."""
@@ -123,14 +124,18 @@ class LinearChannel(nn.Module):
             weights = filtered.mul_(config.filter).add_(weights)
         self.scores = _scores(graph, weights, solution.items)
 
-    def settle(self, validate: Callable[[], Tensor]) -> None:
+    def settle(self, validate: Callable[[], Tensor]) -> bool:
         """Chooses the weight on validation, where none was given.
 
         Args:
             validate: Returns the metric of every validation user ``(num_users,)`` with the weight as it is then.
+
+        Returns:
+            Whether it is another than before.
         """
+        before = self.weight
         if not self.has_open_weight:
-            return
+            return False
 
         def at(weight: float) -> Tensor:
             self.weight = weight
@@ -138,6 +143,7 @@ class LinearChannel(nn.Module):
 
         self.weight = choose_weight(at)
         log.info("linear channel: weight %g, on validation", self.weight)
+        return self.weight != before
 
     def resolved(self) -> dict[str, Any]:
         """Returns weight, lambda and content weights, given or chosen, as options."""

@@ -364,7 +364,7 @@ def _training(place: RunFolder, metrics: Mapping[str, Any]) -> TrainingResult | 
         return None
     history = [{key: value for key, value in row.items() if key != "epoch"} for row in place.history()]
     values = [row[metrics["metric"]] for row in history if metrics["metric"] in row]
-    best = max(values, default=float("nan"))
+    best = (metrics["valid"] or {}).get(metrics["metric"], max(values, default=float("nan")))
     return TrainingResult(metrics["best_epoch"], best, metrics["epochs"], tuple(history))
 
 

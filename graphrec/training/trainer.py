@@ -69,10 +69,10 @@ class TrainingResult:
 
     Args:
         best_epoch: The epoch whose weights the model now has, counted from 1.
-        best_value: Its validation metric; NaN without validation.
+        best_value: Its validation metric, after ``Recommender.settle``; NaN without validation.
         epochs: The number of epochs trained.
-        history: One mapping per epoch: loss terms, seconds, and where it was evaluated the validation metric and what
-            the model says of itself, by names with a slash.
+        history: One mapping per epoch: loss terms, seconds, and where it was evaluated the validation metric, before
+            anything was settled, and what the model says of itself, by names with a slash.
     """
 
     best_epoch: int
@@ -147,9 +147,10 @@ class Trainer:
                 keeper.save(state)
         state.restore_best(model)
         model.eval()
-        if len(split.valid):
-            model.settle(lambda: fabric.broadcast(_of_users(model, split, config.metric)))
-        return TrainingResult(state.best_epoch, state.best_value, state.epoch, tuple(state.history))
+        best = state.best_value
+        if len(split.valid) and model.settle(lambda: fabric.broadcast(_of_users(model, split, config.metric))):
+            best = fabric.broadcast(validate(model, split, config.metric))
+        return TrainingResult(state.best_epoch, best, state.epoch, tuple(state.history))
 
     def _epoch(
         self, fabric: Fabric, module: Any, optimizer: Any, scheduler: Any, loader: PairLoader, epoch: int
@@ -193,7 +194,9 @@ def validate(model: Recommender, split: Split, metric: str) -> float:
 
 def _of_users(model: Recommender, split: Split, metric: str) -> Tensor:
     """Returns the metric of every validation user ``(num_users,)``."""
-    return torch.from_numpy(_validated(model, split, metric).frame[MetricAt.parse(metric).label].to_numpy(np.float64))
+    return torch.from_numpy(
+        _validated(model, split, metric).frame[MetricAt.parse(metric).label].to_numpy(np.float64, copy=True)
+    )
 
 
 def _validated(model: Recommender, split: Split, metric: str) -> Evaluation:

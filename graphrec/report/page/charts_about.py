@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -49,7 +49,7 @@ def configs(study: Study) -> Section | None:
     body += heading("Every config")
     for label, runs in study.groups.items():
         seeds = ", ".join(str(run.metrics()["seed"]) for run in runs)
-        body += folded(f"{label} (seed {seeds})", _code(dump_yaml(found[label])) + _resolved(runs[0]))
+        body += folded(f"{label} (seed {seeds})", _code(dump_yaml(found[label])) + _resolved(runs))
     lead = "What differs between the models first, then every setting, defaults included."
     return Section("configs", "Settings", lead, body + _fingerprints(study))
 
@@ -114,11 +114,15 @@ def _different(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, st
     return {key: values for key, values in by_key.items() if len(values) < len(found) or len(set(values.values())) > 1}
 
 
-def _resolved(run: RunFolder) -> Markup:
+def _resolved(runs: Sequence[RunFolder]) -> Markup:
     """Shows what the model made of the options that were left open; older runs have not kept it."""
-    options = flatten(run.metrics().get("resolved") or {})
-    rows = [(f"model.{name}", value) for name, value in options.items()]
-    caption = "Options that look at the training data where they are not given, as they came out"
+    options = [flatten(run.metrics().get("resolved") or {}) for run in runs]
+    names = dict.fromkeys(name for each in options for name in each)
+    values = {name: dict.fromkeys(each.get(name, UNSET) for each in options) for name in names}
+    rows = [(f"model.{name}", "; ".join(found)) for name, found in values.items()]
+    caption = (
+        "Options that look at the data where they are not given, as they came out, where seeds differ in their order"
+    )
     return table(("setting", "value"), rows, caption=caption, numbers=False) if rows else Markup("")
 
 

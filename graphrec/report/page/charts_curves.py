@@ -151,7 +151,10 @@ def _seeds(label: str, runs: Sequence[RunFolder], metric: str, look: Style) -> l
 
 
 def _chosen(label: str, runs: Sequence[RunFolder], metric: str, look: Style) -> dict[str, Any]:
-    found = [(run.metrics()["best_epoch"], (run.metrics()["valid"] or {}).get(metric)) for run in runs]
+    found = []
+    for run in runs:
+        best = run.metrics()["best_epoch"]
+        found.append((best, next((row.get(metric) for row in run.history() if row["epoch"] == best), None)))
     return {
         "type": "scatter",
         "mode": "markers",

@@ -42,9 +42,11 @@ def test_what_open_options_became_stands_beside_the_config(study):
     folded = {part.split(" ")[0]: part for part in configs(study).body.split("<summary>")}
     for label, runs in study.groups.items():
         resolved = runs[0].metrics()["resolved"]
-        assert ("that look at the training data" in folded[label]) == bool(resolved)
+        assert ("that look at the data" in folded[label]) == bool(resolved)
         for name, value in flatten(resolved).items():
-            assert f"model.{name}</th><td>{Markup.escape(value)}</td>" in folded[label]
+            others = [flatten(run.metrics()["resolved"])[name] for run in runs]
+            shown = Markup.escape("; ".join(dict.fromkeys([value, *others])))
+            assert f"model.{name}</th><td>{shown}</td>" in folded[label]
     assert any(runs[0].metrics()["resolved"] for runs in study.groups.values())
 
 
