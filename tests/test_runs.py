@@ -323,10 +323,11 @@ def test_the_revision_of_graphrec_is_known_wherever_it_is_run(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert environment()["git"] is None
     assert environment()["graphrec git"] == expected
-    (tmp_path / "site-packages").mkdir()
-    (tmp_path / "site-packages" / "__init__.py").touch()
+    module = tmp_path / "site-packages" / "graphrec" / "runs" / "environment.py"
+    module.parent.mkdir(parents=True)
+    (module.parents[1] / "__init__.py").touch()
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    monkeypatch.setattr(graphrec, "__file__", str(tmp_path / "site-packages" / "__init__.py"))
+    monkeypatch.setattr("graphrec.runs.environment.__file__", str(module))
     assert environment()["graphrec git"] is None  # installed inside another repository
 
 

@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
 
     A revision is None where there is none, that of graphrec also where it is not run from a checkout of its own.
     """
-    package = Path(graphrec.__file__).parent
+    package = Path(__file__).parents[1]
     return {
         "format": FORMAT,
         "graphrec": graphrec.__version__,
@@ -33,7 +33,7 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "git": git_revision(Path.cwd()),
-        "graphrec git": git_revision(package) if _git(package, "ls-files", Path(graphrec.__file__).name) else None,
+        "graphrec git": git_revision(package) if _git(package, "ls-files", "__init__.py") else None,
     }
 
 
