@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 from dataclasses import replace
@@ -327,7 +328,7 @@ def test_the_revision_of_graphrec_is_known_wherever_it_is_run(tmp_path, monkeypa
     module.parent.mkdir(parents=True)
     (module.parents[1] / "__init__.py").touch()
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    monkeypatch.setattr("graphrec.runs.environment.__file__", str(module))
+    monkeypatch.setattr(importlib.import_module("graphrec.runs.environment"), "__file__", str(module))
     assert environment()["graphrec git"] is None  # installed inside another repository
 
 
