@@ -220,11 +220,11 @@ def _readable(path: Path) -> list[RunFolder]:
     """Returns the runs of a folder that there is, none with a warning where not one can be read."""
     from graphrec.runs import RunFolderError
 
-    if not path.is_dir():
-        return _finished(path)
     try:
         return _finished(path)
     except RunFolderError as error:
+        if not path.is_dir():
+            raise
         log.warning("left out: %s", error)
         return []
 

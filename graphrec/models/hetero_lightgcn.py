@@ -145,8 +145,10 @@ class HeteroLightGCN(Recommender):
 
     def settle(self, validate: Callable[[], Tensor]) -> bool:
         """Chooses the weight of the linear channel on validation, where none is given; at 0 there is none any more."""
-        changed = self.linear is not None and self.linear.settle(validate)
-        if self.linear is not None and not self.linear.weight:
+        if self.linear is None:
+            return False
+        changed = self.linear.settle(validate)
+        if not self.linear.weight:
             self.linear = None
         return changed
 

@@ -130,9 +130,10 @@ class Desk:
 
     def _begin(self) -> None:
         about, before = self.plan.about(), self.study.user_attrs.get(ABOUT)
+        changes = []
         if before is not None:
-            before = self.plan.completed(before, self.study.user_attrs.get(SETTINGS, {})) | {TRACKERS: about[TRACKERS]}
-        changes = [] if before is None else differences(before, about)
+            before = self.plan.completed(before, self.study.user_attrs.get(SETTINGS, {}))
+            changes = differences(before | {TRACKERS: about[TRACKERS]}, about)
         if changes:
             raise TuningError(
                 f"the study in {str(self.folder)!r} has another space, objective, setting or data; start in a new "
