@@ -43,11 +43,21 @@ class Search:
     def __post_init__(self) -> None:
         if self.choices is not None:
             if self.low is not None or self.high is not None or not self.choices:
-                raise ConfigError(f"expected choices alone, at least one, got {self}")
-        elif self.low is None or self.high is None or not self.low <= self.high:
-            raise ConfigError(f"expected choices, or low <= high, got {self}; a range must hold a value")
+                raise ConfigError(f"expected choices alone, at least one, got {self._text()}")
+        elif self.low is None or self.high is None:
+            raise ConfigError(f"expected low and high, or choices, got {self._text() or 'none of them'}")
+        elif not self.low <= self.high:
+            raise ConfigError(f"expected low <= high, got {self._text()}; a range must hold a value")
         elif self.log and self.low <= 0:
-            raise ConfigError(f"expected low > 0 for a logarithmic range, got {self}")
+            raise ConfigError(f"expected low > 0 for a logarithmic range, got {self._text()}")
+
+    def _text(self) -> str:
+        given = {
+            "low": self.low,
+            "high": self.high,
+            "choices": self.choices if self.choices is None else [*self.choices],
+        }
+        return " and ".join(f"{name} {value}" for name, value in given.items() if value is not None)
 
     def holds(self, value: Any) -> bool:
         """Returns whether a value lies in the range.

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 import graphrec
-from graphrec.config import dump_yaml
+from graphrec.config import ConfigError, dump_yaml
 from graphrec.data.dataset import Split
 from graphrec.evaluation.ranking import evaluate
 from graphrec.models.hetero_lightgcn import HeteroLightGCN
@@ -285,3 +285,61 @@ def test_a_mistake_in_a_model_from_outside_stops_nobody_else(data, tmp_path):
     good, mf = found.runs
     assert good.metrics()["test"] == mf.metrics()["test"]
     assert good.metrics()["config"] != mf.metrics()["config"]
+
+
+WRONG = {
+    "typo": {"model": {"name": "lightgnc"}},
+    "metric": {"model": {"name": "mf"}, "training": {"metric": "recal@20"}},
+    "range": {"model": {"name": "mf", "embedding_dim": 0}},
+    "shape": "mf",
+    "oracle": {"model": {"name": "mf"}},
+}
+
+
+def test_rows_whose_settings_are_wrong_are_named_and_the_others_go_on(data, tmp_path, caplog):
+    fusions = {
+        "sum": {"first": ["ease"], "second": ["mf"], "weights": [0.5]},
+        "lost": {"first": ["ease"], "second": ["typo"]},
+        "unknown": {"first": ["ease"], "second": ["nothing"]},
+    }
+    models = WRONG | {"ease": MODELS["ease"], "mf": MODELS["mf"]}
+    config = SMALL | {"seeds": [0], "models": models, "fusions": fusions, "reference": "typo"}
+    found = benchmark(config, tmp_path, data=data)
+    assert [run.path.parent.name for run in found.runs] == ["ease", "mf", "sum"]
+    assert found.reference is None
+    reasons = {failure.label: failure.reason for failure in found.failures}
+    assert [*reasons] == [*WRONG, "lost", "unknown"]
+    assert {failure.seed for failure in found.failures} == {None}
+    assert reasons["typo"].startswith("benchmark.models.typo.model.name: unknown model 'lightgnc': did you mean")
+    assert "did you mean 'recall'" in reasons["metric"]
+    assert "benchmark.models.range.model.embedding_dim" in reasons["range"]
+    assert "benchmark.models.shape" in reasons["shape"]
+    assert reasons["lost"] == "benchmark.fusions.lost: typo cannot be run; mend it, or leave it out"
+    assert "unknown label 'nothing'" in reasons["unknown"]
+    written = json.loads((tmp_path / "failures.json").read_text())["failures"]
+    assert {entry["label"]: entry["reason"] for entry in written} == reasons
+    assert all(f"{label} cannot be run" in caplog.text for label in reasons)
+    mended = config | {"models": models | {"typo": MODELS["gcn"]}}
+    again = benchmark(mended, tmp_path, data=data)
+    assert [run.path.parent.name for run in again.runs] == ["typo", "ease", "mf", "sum", "lost"]
+    assert again.reference == "typo"
+    assert len(again.runs[2].evaluations()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": {"typo": WRONG["typo"]}}, r"models\.typo\.model\.name: unknown model 'lightgnc'"),
+        ({"models": {}}, r"benchmark\.models"),
+        ({"models": ["mf"]}, r"benchmark\.models"),
+        ({"fusions": ["mf"]}, r"benchmark\.fusions"),
+        ({"evaluation": {"metrics": ["recal"]}}, r"benchmark\.evaluation\.metrics: unknown metric 'recal'"),
+        ({"seeds": [1, 1]}, "different seeds"),
+        ({"reference": "eas"}, r"benchmark\.reference: unknown label 'eas': did you mean 'ease'"),
+    ],
+)
+def test_what_all_rows_share_must_be_right(change, message, data, tmp_path):
+    config = SMALL | {"models": WRONG | {"ease": MODELS["ease"]}} | change
+    with pytest.raises(ConfigError, match=message):
+        benchmark(config, tmp_path / "out", data=data)
+    assert not (tmp_path / "out").exists()

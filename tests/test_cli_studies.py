@@ -101,7 +101,7 @@ def test_one_data_set_of_a_file_can_be_chosen_and_overrides_hold_in_each(call, c
     again = call("benchmark", out / "one" / "benchmark.yaml", "--out", out / "one")
     assert "mf, seed 0: already finished" in again.stderr
     assert "did you mean 'three'" in call("benchmark", tmp_path / "suite.yaml", "--only", "thre").stderr
-    assert "datasets.thre: expected what it is" in call(
+    assert "datasets.thre: unknown data set 'thre': did you mean 'three'" in call(
         "benchmark", tmp_path / "suite.yaml", "datasets.thre.training.max_epochs=1"
     ).stderr.replace("\n", " ")
 

@@ -31,18 +31,16 @@ def benchmark(
     only: Annotated[list[str] | None, typer.Option(help="A data set of the file; all by default. Several.")] = None,
 ) -> None:
     """Runs what is missing of a benchmark, tuning each model first where the file gives a budget, and prints tables."""
-    from graphrec.tuning.suite import only_datasets, read_suite, run_suite
+    from graphrec.tuning.suite import only_datasets, run_suite
 
     path = find_config(config)
-    base = load_yaml(path)
-    values = _override(base if only is None else only_datasets(base, only), overrides or [])
-    values = with_root(values, data_root)
+    base = load_yaml(path) if only is None else only_datasets(load_yaml(path), only)
+    values = with_root(_override(base, overrides or []), data_root)
     _check_labels(base, values)
-    parts = read_suite(values, where=path.name)
     folder = out or Path("runs") / path.stem
 
     def show(name: str, result: BenchmarkResult) -> None:
-        present(result, parts[name].config.reference, folder / name)
+        present(result, result.reference, folder / name)
 
     found = run_suite(values, folder, jobs=jobs, where=path.name, after=show)
     if any(result.failures for result in found.values()):
@@ -278,11 +276,12 @@ def _override(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 
 def _check_labels(base: dict[str, Any], values: dict[str, Any]) -> None:
-    """Tells a misspelt label in an override from a new model, which has a name."""
-    known, models = base.get("models"), values.get("models")
-    if not isinstance(known, dict) or not isinstance(models, dict):
-        return
-    for label, entry in models.items():
-        model = entry.get("model") if isinstance(entry, dict) else None
-        if label not in known and not (isinstance(model, dict) and "name" in model):
-            raise ConfigError(f"models.{label}: {unknown_name(str(label), map(str, known), kind='label')}")
+    """Tells a misspelt label or data set in an override from a new one, which says what it is."""
+    for section, part, kind in (("models", "model", "label"), ("datasets", "data", "data set")):
+        known, entries = base.get(section), values.get(section)
+        if not isinstance(known, dict) or not isinstance(entries, dict):
+            continue
+        for label, entry in entries.items():
+            about = entry.get(part) if isinstance(entry, dict) else None
+            if label not in known and not (isinstance(about, dict) and "name" in about):
+                raise ConfigError(f"{section}.{label}: {unknown_name(str(label), map(str, known), kind=kind)}")

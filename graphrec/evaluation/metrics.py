@@ -16,7 +16,7 @@ The metrics of ``WITHOUT_CUTOFF`` look at the whole ranking, not at its top: ``m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -235,24 +235,29 @@ class MetricAt:
             ValueError: If a cut-off is missing or one too many, or the metric is unknown.
         """
         name, at, k = text.strip().partition("@")
-        lowered = name.lower()
-        if lowered in WITHOUT_CUTOFF and not at:
-            return cls(lowered)
+        key = _key(name)
+        if key in WITHOUT_CUTOFF and not at:
+            return cls(key)
         if not k.isdecimal():
             raise ValueError(f"expected a metric with a cut-off like 'recall@20', got {text!r}")
-        return cls("hit_rate" if lowered == "hitrate" else lowered, int(k))
+        return cls(key, int(k))
 
     @classmethod
-    def expand(cls, names: Iterable[str], ks: Sequence[int]) -> list[MetricAt]:
+    def expand(cls, names: Sequence[str], ks: Sequence[int]) -> list[MetricAt]:
         """Returns every metric at every cut-off, and once those without.
 
-        >>> [metric.label for metric in MetricAt.expand(["recall", "auc"], [10, 20])]
+        >>> [metric.label for metric in MetricAt.expand(["recall", "AUC"], [10, 20])]
         ['Recall@10', 'Recall@20', 'AUC']
 
         Raises:
-            ValueError: If a metric is unknown or a cut-off is below 1.
+            ValueError: If a metric is unknown or comes with a cut-off, or a cut-off is below 1.
         """
-        found = (cls(name, k) for name in names for k in ((None,) if name in WITHOUT_CUTOFF else ks))
+        for name in names:
+            if "@" in name:
+                raise ValueError(
+                    f"expected metrics without a cut-off, such as 'recall', got {name!r}; k is given apart"
+                )
+        found = (cls(key, k) for key in map(_key, names) for k in ((None,) if key in WITHOUT_CUTOFF else ks))
         return list(dict.fromkeys(found))
 
     @classmethod
@@ -282,6 +287,12 @@ class MetricAt:
         if self.k is None:
             raise ValueError(f"expected a metric with a cut-off, got {self.label!r}, which needs the scores: evaluate")
         return METRICS[self.name](hits, relevant, self.k)
+
+
+def _key(name: str) -> str:
+    """Returns the key of a metric that may be written as in tables."""
+    lowered = name.strip().lower()
+    return "hit_rate" if lowered == "hitrate" else lowered
 
 
 def _top(hits: Tensor, relevant: Tensor, k: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import graphrec
-from graphrec.config import dump_yaml
+from graphrec.config import dump_yaml, load_yaml
 from graphrec.data.dataset import Dataset
 from graphrec.data.files import write_json, write_text
 from graphrec.evaluation.ranking import Evaluation
@@ -32,6 +32,7 @@ from graphrec.pipeline.fusion import run_fusions
 from graphrec.pipeline.parallel import run_parallel
 from graphrec.pipeline.prepare import Prepared, check_test, load_data
 from graphrec.pipeline.result import measure_scorer
+from graphrec.pipeline.sifting import sift
 from graphrec.runs import ORACLE, RunFolder, RunFolderError, now, peak_memory
 from graphrec.runtime import PLAIN_ERRORS, logger, rank
 
@@ -42,20 +43,20 @@ Settings = BenchmarkConfig | Mapping[str, Any] | str | Path
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell of a benchmark that could not be run.
+    """A cell of a benchmark that could not be run, or all cells of a row.
 
     Args:
         label: The model.
-        seed: The seed.
+        seed: The seed; None where it is all of them.
         reason: What went wrong.
     """
 
     label: str
-    seed: int
+    seed: int | None
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.label}, seed {self.seed}: {self.reason}"
+        return f"{self.label}{'' if self.seed is None else f', seed {self.seed}'}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ class BenchmarkResult:
     Args:
         runs: The finished run folders in the order of the config, fusions and the oracle last.
         failures: The cells that failed.
+        reference: The label that the others are tested against, if the benchmark names one and it could be run.
     """
 
     runs: list[RunFolder]
     failures: list[Failure]
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,16 @@ def benchmark(
     jobs: int = 1,
     score_test: bool = True,
     shared: SharedWork | None = None,
+    failures: Sequence[Failure] = (),
 ) -> BenchmarkResult:
     """Runs every model for every seed, going on where an earlier call stopped.
 
     Runs lie in ``<folder>/<label>/seed-<seed>``; those that are finished are left as they are, unless settings, data
     or the model's ``results_version`` differ, which is an error of that cell. Several calls on one folder share the
     work; what another one is running is waited for. Models with the same graph and features share them. A cell that
-    fails is reported in the result, the log and ``<folder>/failures.json``, and the others
-    are run; what can be found wrong is found before anything is trained. For synthetic data the known ceiling is
-    scored into ``<folder>/oracle``. Every test set is scored once per run.
+    fails, and a row whose own settings are wrong, is reported in the result, the log and ``<folder>/failures.json``,
+    and the others are run; what can be found wrong is found before anything is trained. For synthetic data the known
+    ceiling is scored into ``<folder>/oracle``. Every test set is scored once per run.
 
     Args:
         config: A ``BenchmarkConfig``, a mapping, or the path of a YAML file.
@@ -111,14 +115,15 @@ def benchmark(
         jobs: Cells run at once, each in a process of its own with its share of the cores, or on a GPU of its own.
         score_test: Whether the test sets are scored; without, the runs can be compared on validation only.
         shared: Graphs that were made before, of the same data.
+        failures: What could not be run for reasons that were found before; they are reported with the others.
 
     Raises:
-        ConfigError: If a setting is unknown or wrong.
+        ConfigError: If a setting that the rows share is unknown or wrong, or no row is right.
         ValueError: If the data is not what was expected.
         FileNotFoundError: If the data is missing.
         Exception: The first error, if not a single cell could be run.
     """
-    settings = BenchmarkConfig.read(config)
+    settings, wrong = _sifted(config)
     shared = shared or SharedWork(load_data(settings.data, data))
     if score_test:
         check_test(shared.data)
@@ -134,12 +139,29 @@ def benchmark(
     if len(errors) == len(cells):
         raise next(iter(errors.values()))
     runs = [place_of(cell) for cell in cells if cell.key not in errors]
-    failures = [Failure(*key, reason(error)) for key, error in errors.items()]
+    found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
     if score_test:
-        runs, failures = _with_more(settings, shared, root, runs, failures)
+        runs, found = _with_more(settings, shared, root, runs, found)
     if rank() == 0:
-        _report(root, failures)
-    return BenchmarkResult(runs, failures)
+        _report(root, found)
+    return BenchmarkResult(runs, found, settings.reference)
+
+
+def failures_of(wrong: Mapping[str, Exception]) -> list[Failure]:
+    """Returns the failures of rows that cannot be run at all, by label."""
+    return [Failure(label, None, reason(error)) for label, error in wrong.items()]
+
+
+def _sifted(config: Settings) -> tuple[BenchmarkConfig, list[Failure]]:
+    """Returns the settings that can be run, and what is wrong with the rows that cannot."""
+    if isinstance(config, BenchmarkConfig):
+        return config, []
+    if isinstance(config, Mapping):
+        given, where = config, "benchmark"
+    else:
+        given, where = load_yaml(Path(config)), Path(config).name
+    values, wrong = sift(given, where=where)
+    return BenchmarkConfig.parse(values, where=where), failures_of(wrong)
 
 
 def _run_all(cells: Sequence[Cell], shared: SharedWork, jobs: int) -> dict[tuple[str, int], Exception]:

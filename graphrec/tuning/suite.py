@@ -9,10 +9,11 @@ from typing import Any
 
 from graphrec.config import ConfigError, load_yaml, merge, unknown_name
 from graphrec.data.dataset import Dataset
-from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark
+from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark, failures_of
 from graphrec.pipeline.cells import SharedWork, reason
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig, check_label
 from graphrec.pipeline.prepare import load_data
+from graphrec.pipeline.sifting import sift
 from graphrec.runs import STUDY
 from graphrec.runtime import logger
 from graphrec.tuning.config import TuningConfig
@@ -34,6 +35,7 @@ class Part:
         search: The ranges to be tuned, by label and dotted path.
         tuning: The budget of each model; None where settings are taken as they are.
         as_given: The labels of models that are not tuned.
+        wrong: What is wrong with the rows that were left out of ``values``, by label.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Part:
     search: Mapping[str, Search] = field(default_factory=dict)
     tuning: TuningConfig | None = None
     as_given: frozenset[str] = frozenset()
+    wrong: Mapping[str, ConfigError] = field(default_factory=dict)
 
     @property
     def config(self) -> BenchmarkConfig:
@@ -86,28 +89,32 @@ def run_suite(
         where: How the settings are called in error messages; the name of the file by default.
         after: Called with the name and the result of every data set once it is done.
 
+    A model or a data set whose own settings are wrong, which is found before anything is run, and a model that could
+    not be tuned are reported among the failures; the others are run.
+
     Returns:
-        Runs and failures by the name of the data set; a model that could not be tuned is among the failures.
+        Runs and failures by the name of the data set.
 
     Raises:
-        ConfigError: If a setting is unknown or wrong, which is found before anything is run.
+        ConfigError: If a setting that all share is unknown or wrong, or nothing in the file is right.
         ValueError: If the only data set is not what was expected.
         FileNotFoundError: If it is missing.
     """
     values = load_yaml(Path(config)) if isinstance(config, str | Path) else config
     default = Path(config).name if isinstance(config, str | Path) else "benchmark"
-    parts = read_suite(values, where=where or default)
+    parts = _sift_suite(values, where or default)
     if data is not None and len(parts) > 1:
         raise ConfigError(f"expected one data set in the benchmark where data is given, got {[*parts]}")
     found: dict[str, BenchmarkResult] = {}
     for name, part in parts.items():
         try:
-            found[name] = _run_part(part, Path(folder) / name, jobs, data)
+            found[name] = _run_part(_sound(part), Path(folder) / name, jobs, data)
         except Exception as error:
             if len(parts) == 1:
                 raise
-            log.error("%s failed: %s", name, reason(error))
-            found[name] = BenchmarkResult([], [_failure(part, "every model", reason(error))])
+            if error is not part:  # which was said at the start
+                log.error("%s failed: %s", name, reason(error))
+            found[name] = BenchmarkResult([], failures_of({"every model": error}))
         if after is not None:
             after(name, found[name])
     return found
@@ -135,20 +142,52 @@ def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[s
     Raises:
         ConfigError: If a setting is unknown or wrong; names its dotted path.
     """
+    parts = {name: _sound(part) for name, part in _sift_suite(values, where).items()}
+    for part in parts.values():
+        for error in part.wrong.values():
+            raise error
+    return parts
+
+
+def _sift_suite(values: Mapping[str, Any], where: str) -> dict[str, Part | ConfigError]:
+    """Returns what can be run of every data set, or what is wrong with it.
+
+    Raises:
+        ConfigError: If not one of them is right.
+    """
     shared = dict(values)
     named = shared.pop("datasets", None)
     if named is None:
         return {"": _read_part("", shared, where)}
     if not isinstance(named, Mapping) or not named or "data" in shared:
         raise ConfigError(f"{where}.datasets: expected what is different by data set, and no 'data' beside it")
-    parts = {}
+    parts: dict[str, Part | ConfigError] = {}
     for name, changes in named.items():
-        label = f"{where}.datasets.{name}"
-        check_label(str(name), f"{where}.datasets")
-        if not isinstance(changes, Mapping) or not _is_mapping(changes.get("data")) or "name" not in changes["data"]:
-            raise ConfigError(f"{label}: expected what it is, as in {{data: {{name: {name}}}}}, got {changes!r}")
-        parts[str(name)] = _read_part(str(name), merge(shared, changes), label)
+        label, place = str(name), f"{where}.datasets.{name}"
+        check_label(label, f"{where}.datasets")
+        try:
+            parts[label] = _read_part(label, _laid_over(shared, label, changes, place), place)
+        except ConfigError as error:
+            parts[label] = error
+    wrong = {label: part for label, part in parts.items() if isinstance(part, ConfigError)}
+    if len(wrong) == len(parts):
+        raise next(iter(wrong.values()))
+    for label, fault in wrong.items():
+        log.error("%s cannot be run: %s", label, fault)
     return parts
+
+
+def _sound(part: Part | ConfigError) -> Part:
+    if isinstance(part, ConfigError):
+        raise part
+    return part
+
+
+def _laid_over(shared: Mapping[str, Any], name: str, changes: Any, where: str) -> dict[str, Any]:
+    """Returns the settings of a data set: what is different for it, laid over what all share."""
+    if not _is_mapping(changes) or not _is_mapping(changes.get("data")) or "name" not in changes["data"]:
+        raise ConfigError(f"{where}: expected what it is, as in {{data: {{name: {name}}}}}, got {changes!r}")
+    return merge(shared, changes)
 
 
 def _read_part(name: str, values: Mapping[str, Any], where: str) -> Part:
@@ -165,13 +204,17 @@ def _read_part(name: str, values: Mapping[str, Any], where: str) -> Part:
         raise ConfigError(f"{where}.tuning.timeout: expected none, since every model gets the same number of trials")
     if search and tuning is None:
         raise ConfigError(f"{where}: expected a budget such as tuning: {{trials: 20}} where models have a search")
-    BenchmarkConfig.parse(given, where=where)
-    part = Part(name, given, search, tuning, frozenset(as_given))
-    for label, ranges in search.items():
+
+    def check(label: str, alone: Mapping[str, Any]) -> None:
+        if label not in search:
+            return
+        ranges, place = search[label], f"{where}.models.{label}.search"
         if not _is_mapping(ranges):
-            raise ConfigError(f"{where}.models.{label}.search: expected ranges by dotted path, got {ranges!r}")
-        search_space(part.run_settings(label), ranges, where=f"{where}.models.{label}.search")
-    return part
+            raise ConfigError(f"{place}: expected ranges by dotted path, got {ranges!r}")
+        search_space(Part(name, alone).run_settings(label), ranges, where=place)
+
+    sifted, wrong = sift(given, where=where, check=check)
+    return Part(name, sifted, search, tuning, frozenset(as_given), wrong)
 
 
 def _is_mapping(value: Any) -> bool:
@@ -183,8 +226,9 @@ def _without_search(entry: Any) -> Any:
 
 
 def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> BenchmarkResult:
+    wrong = failures_of(part.wrong)
     if part.tuning is None:
-        return benchmark(part.config, root, data=data, jobs=jobs)
+        return benchmark(part.config, root, data=data, jobs=jobs, failures=wrong)
     shared = SharedWork(load_data(part.config.data, data))
     models, errors = {}, {}
     for label, entry in part.values["models"].items():
@@ -195,15 +239,11 @@ def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> Benchm
             errors[label] = error
     if not models:
         raise next(iter(errors.values()))
-    failures = [_failure(part, label, f"could not be tuned: {reason(error)}") for label, error in errors.items()]
+    failures = [Failure(label, None, f"could not be tuned: {reason(error)}") for label, error in errors.items()]
     for label, missing in _lost_fusions(part, models).items():
-        failures.append(_failure(part, label, f"{', '.join(missing)} could not be tuned; mend it, or leave it out"))
-    found = benchmark(_with_models(part, models), root, jobs=jobs, shared=shared)
-    return BenchmarkResult(found.runs, [*failures, *found.failures])
-
-
-def _failure(part: Part, label: str, text: str) -> Failure:
-    return Failure(label, part.config.seeds[0], text)
+        text = f"{', '.join(missing)} could not be tuned; mend it, or leave it out"
+        failures.append(Failure(label, None, text))
+    return benchmark(_with_models(part, models), root, jobs=jobs, shared=shared, failures=[*wrong, *failures])
 
 
 def _lost_fusions(part: Part, models: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -134,6 +134,13 @@ def test_expand_gives_auc_once_and_repeats_nothing():
     assert [metric.label for metric in found] == ["NDCG@5", "NDCG@10", "AUC"]
     with pytest.raises(ValueError, match="unknown metric 'au': did you mean 'auc'"):
         MetricAt.expand(["au"], [5])
+    with pytest.raises(ValueError, match="without a cut-off, such as 'recall', got 'Recall@20'"):
+        MetricAt.expand(["Recall@20"], [5])
+
+
+def test_expand_takes_metrics_as_tables_write_them():
+    found = MetricAt.expand(["Recall", "HitRate", "AUC", "hit_rate"], [5])
+    assert [metric.label for metric in found] == ["Recall@5", "HitRate@5", "AUC"]
 
 
 def slow_auc(scores, relevant, eligible) -> float:

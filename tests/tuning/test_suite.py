@@ -102,6 +102,39 @@ def test_a_model_that_cannot_be_tuned_is_a_failure_of_its_own(data, tmp_path):
         run_suite(TUNED | {"models": {"bad": models["bad"]}}, tmp_path / "alone", data=data)
 
 
+def test_a_model_with_an_empty_range_is_named_and_the_others_are_tuned(data, tmp_path):
+    models = {
+        "empty": MODELS["ease"] | {"search": {"model.regularization": {"low": 9.0, "high": 1.0}}},
+        "typo": {"model": {"name": "lightgnc"}},
+        "ease": MODELS["ease"],
+    }
+    found = run_suite(TUNED | {"models": models, "seeds": [0]}, tmp_path, data=data)[""]
+    assert [run.path.parent.name for run in found.runs] == ["ease"]
+    empty, typo = found.failures
+    assert (empty.label, empty.seed, typo.label) == ("empty", None, "typo")
+    assert "models.empty.search.model.regularization: expected low <= high, got low 9.0 and high 1.0" in empty.reason
+    assert "did you mean 'lightgcn'" in typo.reason
+    assert not (tmp_path / "empty").exists()
+    written = json.loads((tmp_path / "failures.json").read_text())["failures"]
+    assert [entry["label"] for entry in written] == ["empty", "typo"]
+
+
+def test_a_data_set_with_wrong_settings_stops_no_other(tmp_path):
+    datasets = {
+        "good": {"data": {"name": "synthetic:300"}},
+        "bad": {"data": {"name": "synthetic:300"}, "evaluation": {"metrics": ["recal"]}},
+        "shape": None,
+    }
+    config = SMALL | {"seeds": [0], "models": {"popularity": MODELS["popularity"]}, "datasets": datasets}
+    found = run_suite(config, tmp_path)
+    assert [run.path.parent.name for run in found["good"].runs][:1] == ["popularity"]
+    assert not found["good"].failures
+    assert "datasets.bad.evaluation.metrics: unknown metric 'recal'" in found["bad"].failures[0].reason
+    assert "datasets.shape: expected what it is" in found["shape"].failures[0].reason
+    with pytest.raises(ConfigError, match=r"datasets\.bad\.evaluation"):
+        read_suite(config)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
