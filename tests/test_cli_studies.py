@@ -121,6 +121,9 @@ def test_compare_answers_in_a_sentence(call, runs):
     named = call("compare", runs / "mf" / "seed-0", runs / "mf" / "seed-1", "--label", "old", "--label", "new")
     assert named.exit_code == 0, named.stderr
     assert "new" in named.stdout.splitlines()[0]
+    ranks = call("compare", runs / "popularity", runs / "ease" / "seed-0", "--test", "wilcoxon")
+    assert "Wilcoxon's signed-rank test over users" in ranks.stdout
+    assert "did you mean 'wilcoxon'" in call("compare", runs, "--test", "wilcoxn").stderr
     assert "expected a --label for each" in call("compare", runs, "--label", "a", "--label", "b").stderr
     alone = call("compare", runs / "popularity")
     assert alone.exit_code == 2

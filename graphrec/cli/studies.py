@@ -136,6 +136,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs; the first is the reference.")],
     metric: Annotated[list[str] | None, typer.Option(help="What is compared; Recall and NDCG by default.")] = None,
     correction: Correction = "holm",
+    test: Annotated[str, typer.Option(help="t; wilcoxon, of ranks; or permutation, Fisher's randomisation.")] = "t",
     label: Annotated[list[str] | None, typer.Option(help="A name per RUN, where their own names would clash.")] = None,
 ) -> None:
     """Says in a sentence whether one model is better than another, with what the test could have seen."""
@@ -146,7 +147,7 @@ def compare(
     found = [_finished(runs[0]), *(_readable(path) for path in runs[1:])]  # without its reference there is no answer
     labels = None if label is None else [name for name, part in zip(label, found, strict=True) for _ in part]
     flat = [run for part in found for run in part]
-    OUT.print(compare_runs(flat, metrics=metric, correction=correction, labels=labels).to_rich())
+    OUT.print(compare_runs(flat, metrics=metric, correction=correction, test=test, labels=labels).to_rich())
 
 
 def report(

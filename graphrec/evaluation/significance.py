@@ -12,14 +12,14 @@ times as much as the users. With one seed the variance of training is in no test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphrec.config import unknown_name
+from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.corrections import benjamini_hochberg, corrected, holm
 from graphrec.evaluation.differences import Components, Differences, Runs, Scores, components
 from graphrec.evaluation.metrics import MetricAt
@@ -28,6 +28,7 @@ from graphrec.evaluation.resampling import bootstrap_interval, bootstrap_interva
 __all__ = [
     "LEVEL",
     "POWER",
+    "TESTS",
     "Comparison",
     "Scores",
     "benjamini_hochberg",
@@ -36,6 +37,7 @@ __all__ = [
     "compare_scores",
     "corrected",
     "holm",
+    "p_value_by",
     "paired_t",
     "sign_flip",
     "smallest_detectable",
@@ -44,6 +46,11 @@ __all__ = [
 
 LEVEL = 0.05
 POWER = 0.8
+ROUNDS = 5_000
+TESTS: Mapping[str, str] = MappingProxyType(
+    {"t": "paired t-test", "wilcoxon": "Wilcoxon's signed-rank test", "permutation": "Fisher's randomisation test"}
+)
+"""The tests by name, with what a table calls them."""
 ROUNDING = 1e-12  # relative; below it a standard error is nothing but the rounding of equal numbers
 
 
@@ -99,7 +106,7 @@ def compare(
     *,
     test: str = "t",
     confidence: float = 0.95,
-    rounds: int = 5_000,
+    rounds: int = ROUNDS,
     seed: int = 0,
 ) -> Comparison:
     """Compares two models on the same users.
@@ -133,7 +140,7 @@ def compare_scores(
     *,
     test: str = "t",
     confidence: float = 0.95,
-    rounds: int = 5_000,
+    rounds: int = ROUNDS,
     seed: int = 0,
 ) -> list[Comparison]:
     """Compares many pairs, which share the resampled users: far faster than one by one, with the same results.
@@ -149,20 +156,46 @@ def compare_scores(
     Raises:
         ValueError: If the users of a pair differ, or the test is unknown.
     """
-    tests: Mapping[str, Callable[[Differences], float]] = {
-        "t": paired_t,
-        "wilcoxon": wilcoxon,
-        "permutation": partial(sign_flip, rounds=rounds, seed=seed),
-    }
-    if test not in tests:
-        raise ValueError(unknown_name(test, tests, kind="test"))
+    check_test(test)
     aligned = [(one, other.aligned(one.users, name)) for (one, other), name in zip(pairs, metrics, strict=True)]
     samples = [Differences.between(one, other) for one, other in aligned]
     intervals = bootstrap_intervals(samples, confidence=confidence, rounds=rounds, seed=seed)
     return [
-        _comparison(name, pair, sample, interval, confidence, test, tests[test](sample))
+        _comparison(name, pair, sample, interval, confidence, test, p_value_by(test, sample, rounds=rounds, seed=seed))
         for name, pair, sample, interval in zip(metrics, aligned, samples, intervals, strict=True)
     ]
+
+
+def check_test(test: str) -> None:
+    """Checks that there is a test of that name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if test not in TESTS:
+        raise ConfigError(unknown_name(test, TESTS, kind="test"))
+
+
+def p_value_by(test: str, differences: ArrayLike | Differences, *, rounds: int = ROUNDS, seed: int = 0) -> float:
+    """Returns the two-sided p-value of one of ``TESTS``.
+
+    >>> p_value_by("t", [0.0, 0.0])
+    1.0
+
+    Args:
+        test: ``"t"``, ``"wilcoxon"`` or ``"permutation"``.
+        differences: Paired ``(num_users,)`` or ``(num_seeds, num_users)``, or differences with two parts.
+        rounds: Permutations.
+        seed: Their seed.
+
+    Raises:
+        ConfigError: If the test is unknown.
+        ValueError: If it needs the same seeds of both models.
+    """
+    check_test(test)
+    if test == "permutation":
+        return sign_flip(differences, rounds=rounds, seed=seed)
+    return paired_t(differences) if test == "t" else wilcoxon(differences)
 
 
 def paired_t(differences: ArrayLike | Differences) -> float:
@@ -198,7 +231,10 @@ def wilcoxon(differences: ArrayLike | Differences) -> float:
 
     sample = Differences.of(differences)
     if len(sample.parts) > 1:
-        raise ValueError("expected runs with the same seeds for Wilcoxon's test, got different ones; take test='t'")
+        raise ValueError(
+            "expected runs with the same seeds for Wilcoxon's test, got different ones; "
+            "take the t-test, or the permutation test"
+        )
     values = sample.parts[0]
     if not values.any():
         return 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -142,14 +143,35 @@ def benchmark(
     found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
     if score_test:
         runs, found = _with_more(settings, shared, root, runs, found)
-    if rank() == 0:
-        _report(root, found)
+    write_failures(root, found)
     return BenchmarkResult(runs, found, settings.reference)
 
 
 def failures_of(wrong: Mapping[str, Exception]) -> list[Failure]:
     """Returns the failures of rows that cannot be run at all, by label."""
     return [Failure(label, None, reason(error)) for label, error in wrong.items()]
+
+
+def write_failures(root: Path, failures: Sequence[Failure]) -> None:
+    """Writes what a benchmark could not run beside its runs; without failures there is no such file."""
+    if rank() != 0:
+        return
+    if failures:
+        write_json(root / FAILURES, {"failures": [asdict(failure) for failure in failures]})
+    else:
+        (root / FAILURES).unlink(missing_ok=True)
+
+
+def read_failures(folder: str | Path) -> dict[Path, list[Failure]]:
+    """Returns what the benchmarks in a folder and below could not run, by its folder; damaged files left out."""
+    found = {}
+    for path in sorted(Path(folder).rglob(FAILURES)):
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))["failures"]
+            found[path.parent] = [Failure(**entry) for entry in entries]
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            log.warning("left out: %s cannot be read: %s", path, reason(error))
+    return found
 
 
 def _sifted(config: Settings) -> tuple[BenchmarkConfig, list[Failure]]:
@@ -211,13 +233,6 @@ def _with_more(
         with held(root, ORACLE, 0, wait=True):
             runs.append(_run_oracle(settings, shared.plain(settings), root))
     return runs, failures
-
-
-def _report(root: Path, failures: Sequence[Failure]) -> None:
-    if failures:
-        write_json(root / FAILURES, {"failures": [asdict(failure) for failure in failures]})
-    else:
-        (root / FAILURES).unlink(missing_ok=True)
 
 
 def _run_oracle(settings: BenchmarkConfig, prepared: Prepared, root: Path) -> RunFolder:

@@ -71,6 +71,7 @@ def compare_runs(
     *,
     metrics: Sequence[str] | None = None,
     correction: str = "holm",
+    test: str = "t",
     labels: Sequence[str] | None = None,
 ) -> RunComparison:
     """Compares models with the first of them: one sentence on Recall@20, or else the first metric, then a table.
@@ -79,10 +80,11 @@ def compare_runs(
         runs: Run folders whose test set was scored; runs with the same label are seeds of one model.
         metrics: The metrics, such as ``"Recall@20"``; Recall and NDCG at every cut-off by default.
         correction: ``"holm"``, or ``"bh"`` for Benjamini–Hochberg, over the models of each metric.
+        test: ``"t"``, ``"wilcoxon"``, or ``"permutation"`` for Fisher's randomisation.
         labels: One per run, instead of those they were made with.
 
     Raises:
-        ConfigError: If a metric or the correction is unknown.
+        ConfigError: If a metric, the correction or the test is unknown.
         ValueError: If there are less than two models, a run has no test scores, they are of different data sets, or
             the runs of a label have a seed twice or different settings.
     """
@@ -91,7 +93,7 @@ def compare_runs(
         raise ValueError(f"expected runs of at least two models, got only {', '.join(groups)}; give them labels")
     reference = next(iter(groups))
     columns = columns_of(groups, metrics)
-    table = report(runs, reference=reference, metrics=columns, correction=correction, labels=labels)
+    table = report(runs, reference=reference, metrics=columns, correction=correction, test=test, labels=labels)
     compared = RunComparison(reference, (), table)
     answers = tuple(answer(row, reference) for row in compared.compared)
     return RunComparison(reference, answers, table)

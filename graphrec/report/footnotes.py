@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from graphrec.evaluation.corrections import CORRECTION_NAMES
-from graphrec.evaluation.significance import LEVEL
+from graphrec.evaluation.significance import LEVEL, TESTS
 from graphrec.report.groups import other_features
 from graphrec.report.marking import MARKS, RUN_MARKS, is_closed_form
 
@@ -69,7 +69,7 @@ def _marks(table: Report, models: Sequence[Row]) -> list[str]:
     if len(models) < 2:
         return []
     over = "users and seeds" if any(len(row.runs) > 1 for row in models) else "users"
-    rule = f"paired t-test over {over}, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
+    rule = f"{TESTS[table.test]} over {over}, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
     notes = [f"significant: {rule} for the models of a column", bold_rule(table)]
     if table.reference is not None:
         covered = {found.covers_training for row in table.rows for found in row.comparisons.values()}

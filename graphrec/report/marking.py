@@ -10,7 +10,7 @@ import numpy as np
 
 from graphrec.evaluation.differences import Differences, components
 from graphrec.evaluation.metrics import MetricAt
-from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare_scores, corrected, paired_t
+from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare_scores, corrected, p_value_by
 from graphrec.runs import RunFolder
 
 ByMetric = Mapping[str, Scores]
@@ -105,7 +105,7 @@ def is_accuracy(metric: str) -> bool:
 
 
 def against(
-    base: ByMetric, others: Mapping[str, ByMetric], *, correction: str
+    base: ByMetric, others: Mapping[str, ByMetric], *, correction: str, test: str = "t"
 ) -> dict[str, dict[str, tuple[Comparison, float]]]:
     """Compares models with a reference on every metric.
 
@@ -113,12 +113,14 @@ def against(
         base: The reference.
         others: The models, by label.
         correction: How p-values are corrected for the number of models in a column.
+        test: A key of ``graphrec.evaluation.significance.TESTS``.
 
     Returns:
         The comparison and its corrected p-value, by label and metric, where both have values per user.
     """
     pairs = [(label, name) for label, found in others.items() for name in found if name in base]
-    compared = compare_scores([(others[label][name], base[name]) for label, name in pairs], [name for _, name in pairs])
+    scores = [(others[label][name], base[name]) for label, name in pairs]
+    compared = compare_scores(scores, [name for _, name in pairs], test=test)
     result: dict[str, dict[str, tuple[Comparison, float]]] = {label: {} for label in others}
     for metric in dict.fromkeys(name for _, name in pairs):
         column = [(label, one) for (label, name), one in zip(pairs, compared, strict=True) if name == metric]
@@ -129,7 +131,7 @@ def against(
 
 
 def contest(
-    metric: str, means: Mapping[str, float], scores: Mapping[str, ByMetric], *, correction: str
+    metric: str, means: Mapping[str, float], scores: Mapping[str, ByMetric], *, correction: str, test: str = "t"
 ) -> Contest | None:
     """Tests the best of a column against every other model.
 
@@ -138,6 +140,7 @@ def contest(
         means: The mean of every model, by label.
         scores: Their values per user.
         correction: How p-values are corrected for the number of the other models.
+        test: A key of ``graphrec.evaluation.significance.TESTS``.
 
     Returns:
         None where nobody can win: fewer than two models, no accuracy metric, or values per user are missing.
@@ -148,7 +151,7 @@ def contest(
     one = scores[best][metric]
     others = [label for label in means if label != best]
     tested = [Differences.between(one, scores[label][metric].aligned(one.users, metric)) for label in others]
-    p_values = corrected([paired_t(sample) if sample.mean > 0 else 1.0 for sample in tested], correction)
+    p_values = corrected([p_value_by(test, sample) if sample.mean > 0 else 1.0 for sample in tested], correction)
     single = tuple(label for label in means if len(scores[label][metric].seeds) == 1)
     return Contest(best, dict(zip(others, map(float, p_values), strict=True)), single)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from graphrec.config import ConfigError, unknown_name
-from graphrec.evaluation.significance import Comparison
+from graphrec.evaluation.significance import Comparison, check_test
 from graphrec.report import formats
 from graphrec.report.footnotes import footnotes_of
 from graphrec.report.groups import columns_of, group_runs
@@ -80,6 +80,7 @@ class Report:
         tested: The metric whose difference from the reference is shown with its interval.
         footnotes: What a reader must know.
         correction: How p-values are corrected: ``"holm"`` or ``"bh"``.
+        test: What they come from: ``"t"``, ``"wilcoxon"`` or ``"permutation"``.
         contests: Per metric, whether its best model is better than every other; only then it is bold.
     """
 
@@ -90,6 +91,7 @@ class Report:
     tested: str
     footnotes: tuple[str, ...]
     correction: str = "holm"
+    test: str = "t"
     contests: Mapping[str, Contest] = field(default_factory=dict, repr=False)
 
     def best(self, metric: str) -> float:
@@ -135,12 +137,13 @@ def report(
     reference: str | None = None,
     metrics: Sequence[str] | None = None,
     correction: str = "holm",
+    test: str = "t",
     footnotes: Sequence[str] = (),
     labels: Sequence[str] | None = None,
 ) -> Report:
     """Makes a table of finished runs.
 
-    Every row is the mean over the seeds of a label. All tests are t-tests over users and seeds, both being samples
+    Every row is the mean over the seeds of a label. All tests are over users and seeds, both being samples
     (``graphrec.evaluation.significance``), and corrected within a column. A model is marked where it differs from the
     reference, and bold where it is better than every other model; if none is, nothing in that column is bold. Of a
     single training run nothing is claimed: its marks are hollow, and no column with it has a bold number.
@@ -150,14 +153,16 @@ def report(
         reference: The label the others are tested against.
         metrics: The columns, such as ``"Recall@20"``; Recall and NDCG at every cut-off by default.
         correction: ``"holm"``, or ``"bh"`` for Benjamini–Hochberg.
+        test: ``"t"``, ``"wilcoxon"``, or ``"permutation"`` for Fisher's randomisation.
         footnotes: More of what a reader must know, such as the tuning budget.
         labels: One per run, instead of those they were made with.
 
     Raises:
-        ConfigError: If the reference, a metric or the correction is unknown.
+        ConfigError: If the reference, a metric, the correction or the test is unknown.
         ValueError: If there are no runs, one has no test scores, they are of different data sets, or the runs of a
             label have a seed twice or different settings.
     """
+    check_test(test)
     groups = group_runs(runs, labels)
     if reference is not None and reference not in groups:
         raise ConfigError(unknown_name(reference, groups, kind="label"))
@@ -169,12 +174,13 @@ def report(
     made = Report(
         title=f"{runs[0].data()['name']}, test set, full ranking",
         metrics=columns,
-        rows=_tested(rows, reference, tested, scores, correction),
+        rows=_tested(rows, reference, tested, scores, (correction, test)),
         reference=reference,
         tested=tested,
         footnotes=(),
         correction=correction,
-        contests=_contests(rows, columns, scores, correction),
+        test=test,
+        contests=_contests(rows, columns, scores, (correction, test)),
     )
     return replace(made, footnotes=footnotes_of(made, footnotes))
 
@@ -195,12 +201,13 @@ def _row(label: str, runs: list[RunFolder], columns: tuple[str, ...], scores: By
 
 
 def _tested(
-    rows: list[Row], reference: str | None, tested: str, scores: Mapping[str, ByMetric], correction: str
+    rows: list[Row], reference: str | None, tested: str, scores: Mapping[str, ByMetric], how: tuple[str, str]
 ) -> tuple[Row, ...]:
     if reference is None:
         return tuple(rows)
     others = {row.label: scores[row.label] for row in rows if row.label != reference and not row.is_ceiling}
-    found = against(scores[reference], others, correction=correction)
+    correction, test = how
+    found = against(scores[reference], others, correction=correction, test=test)
     return tuple(_with_tests(row, found.get(row.label, {}), tested) for row in rows)
 
 
@@ -216,11 +223,12 @@ def _with_tests(row: Row, found: Mapping[str, tuple[Comparison, float]], tested:
 
 
 def _contests(
-    rows: list[Row], columns: tuple[str, ...], scores: Mapping[str, ByMetric], correction: str
+    rows: list[Row], columns: tuple[str, ...], scores: Mapping[str, ByMetric], how: tuple[str, str]
 ) -> dict[str, Contest]:
+    correction, test = how
     found: dict[str, Contest] = {}
     for metric in columns:
         means = {row.label: row.mean[metric] for row in rows if not row.is_ceiling}
-        one = contest(metric, means, scores, correction=correction)
+        one = contest(metric, means, scores, correction=correction, test=test)
         found |= {} if one is None else {metric: one}
     return found

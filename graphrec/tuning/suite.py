@@ -9,7 +9,7 @@ from typing import Any
 
 from graphrec.config import ConfigError, load_yaml, merge, unknown_name
 from graphrec.data.dataset import Dataset
-from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark, failures_of
+from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark, failures_of, write_failures
 from graphrec.pipeline.cells import SharedWork, reason
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig, check_label
 from graphrec.pipeline.prepare import load_data
@@ -115,6 +115,7 @@ def run_suite(
             if error is not part:  # which was said at the start
                 log.error("%s failed: %s", name, reason(error))
             found[name] = BenchmarkResult([], failures_of({"every model": error}))
+            write_failures(Path(folder) / name, found[name].failures)
         if after is not None:
             after(name, found[name])
     return found

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from graphrec.config import ConfigError
-from graphrec.evaluation.significance import compare, holm
+from graphrec.evaluation.differences import Differences
+from graphrec.evaluation.significance import Scores, compare, holm, p_value_by
 from graphrec.report import compare_runs
 
 SEEDS = (0, 1, 2)
@@ -73,6 +74,34 @@ def test_single_runs_say_that_training_is_not_covered(models, write):
     assert "alone" not in compare_runs(closed).answers[0]
 
 
+def _against_good(scores):
+    found = {
+        label: Scores.of([scores(seed, shift, label).by_id()["Recall@20"] for seed in SEEDS], "Recall@20")
+        for label, shift in (("good", 0.2), ("base", 0.0), ("same", 0.0))
+    }
+    return [(found["good"], found[label]) for label in ("base", "same")]
+
+
+@pytest.mark.parametrize(
+    ("test", "name"), [("wilcoxon", "Wilcoxon's signed-rank test"), ("permutation", "Fisher's randomisation test")]
+)
+def test_other_tests_can_be_asked_for(models, scores, test, name):
+    found = compare_runs([*models["base"], *models["good"], *models["same"]], test=test)
+    series = [
+        [scores(seed, shift, label).by_id()["Recall@20"] for seed in SEEDS]
+        for label, shift in (("good", 0.2), ("base", 0.0))
+    ]
+    expected = compare(*series, "recall@20", test=test)
+    good = found.compared[0]
+    assert good.comparison.test == test
+    assert good.comparison.p_value == expected.p_value != compare(*series, "recall@20").p_value
+    assert f"significant: {name} over users and seeds" in " ".join(found.footnotes)
+    best = found.table.contests["Recall@20"]
+    raw = [p_value_by(test, Differences.between(*pair)) for pair in _against_good(scores)]
+    assert best.best == "good"
+    assert list(best.p_values.values()) == holm(raw).tolist()
+
+
 def test_the_terminal_shows_the_answer_first_and_every_metric(models):
     found = compare_runs([*models["base"], *models["good"], *models["same"]], metrics=["ndcg@20", "mrr@20"])
     text = printed(found)
@@ -100,5 +129,10 @@ def test_bad_input_is_refused(models, write):
         compare_runs(models["base"])
     with pytest.raises(ConfigError, match="unknown metric 'Recall@5'"):
         compare_runs([*models["base"], *models["good"]], metrics=["recall@5"])
+    with pytest.raises(ConfigError, match="unknown test 'wilcoxn': did you mean 'wilcoxon'"):
+        compare_runs([*models["base"], *models["good"]], test="wilcoxn")
+    other = [write("other", seed) for seed in (3, 4)]
+    with pytest.raises(ValueError, match="the same seeds for Wilcoxon's test"):
+        compare_runs([*models["base"], *other], test="wilcoxon")
     with pytest.raises(ValueError, match="same data and split"):
         compare_runs([*models["base"], write("other", identity="b")])

@@ -8,6 +8,7 @@ import pytest
 
 from graphrec.config import ConfigError, load_yaml
 from graphrec.models.ease import EASEConfig
+from graphrec.pipeline.benchmark import read_failures
 from graphrec.testing import block_data
 from graphrec.tuning import TuningError
 from graphrec.tuning.suite import read_suite, run_suite
@@ -131,6 +132,10 @@ def test_a_data_set_with_wrong_settings_stops_no_other(tmp_path):
     assert not found["good"].failures
     assert "datasets.bad.evaluation.metrics: unknown metric 'recal'" in found["bad"].failures[0].reason
     assert "datasets.shape: expected what it is" in found["shape"].failures[0].reason
+    assert {path.name: failures for path, failures in read_failures(tmp_path).items()} == {
+        "bad": found["bad"].failures,
+        "shape": found["shape"].failures,
+    }
     with pytest.raises(ConfigError, match=r"datasets\.bad\.evaluation"):
         read_suite(config)
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 import graphrec
 from graphrec.config import ConfigError, unknown_name
 from graphrec.data.files import write_text
+from graphrec.pipeline.benchmark import Failure, read_failures
 from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
 from graphrec.report.page.charts_coupling import couplings_of
@@ -68,8 +69,8 @@ def write_page(
 ) -> Path:
     """Writes the runs of a folder as one HTML page, and their tables beside it.
 
-    The page needs no network. Damaged folders and runs without test scores are left out and named at its end; a
-    section that fails is replaced by its reason.
+    The page needs no network. Damaged folders, runs without test scores and what a benchmark could not run are named
+    at its end; a section that fails is replaced by its reason.
 
     Args:
         folder: Where the runs are, at any depth; several data sets become chapters of the page.
@@ -106,7 +107,8 @@ def write_page(
     chapters = [_chapter(study, f"d{number}", sections) for number, study in enumerate(studies, start=1)]
     _write_tables(studies, chapters, out.parent)
     heading = title or folder.resolve().name
-    write_text(out, _render(heading, _about(studies), chapters, _left_out(left_out, folder)))
+    ends = {"left_out": _left_out(left_out, folder), "failed": _failed(folder)}
+    write_text(out, _render(heading, _about(studies), chapters, ends))
     return out
 
 
@@ -215,6 +217,22 @@ def _left_out(reasons: Mapping[str, str], folder: Path) -> Markup | None:
     return table(("folder", "reason"), rows, caption=f"{_count(len(reasons), 'folder')} left out", numbers=False)
 
 
+def _failed(folder: Path) -> Markup | None:
+    """Returns what the benchmarks in the folder could not run, and why."""
+    rows = [
+        (Path(path.relative_to(folder), failure.label).as_posix(), _seed(failure), failure.reason)
+        for path, failures in read_failures(folder).items()
+        for failure in failures
+    ]
+    if not rows:
+        return None
+    return table(("model", "seed", "reason"), rows, caption=f"{len(rows)} not run", numbers=False)
+
+
+def _seed(failure: Failure) -> str:
+    return "all" if failure.seed is None else str(failure.seed)
+
+
 def _without(text: str, parts: Iterable[str]) -> str:
     for part in parts:
         text = text.replace(part, "")
@@ -230,7 +248,7 @@ def _packed(script: str) -> str:
     return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
-def _render(title: str, meta: str, chapters: Sequence[_Chapter], left_out: Markup | None) -> str:
+def _render(title: str, meta: str, chapters: Sequence[_Chapter], ends: Mapping[str, Markup | None]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -243,7 +261,7 @@ def _render(title: str, meta: str, chapters: Sequence[_Chapter], left_out: Marku
         "title": title,
         "meta": meta,
         "chapters": chapters,
-        "left_out": left_out,
+        **ends,
         "css": Markup(plain.get_template("style.css").render(tokens=tokens)),
         "script": Markup((Path(__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")),
         "themes": Markup(json.dumps({"light": LIGHT, "dark": DARK})),

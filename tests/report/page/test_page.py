@@ -12,6 +12,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from graphrec.config import ConfigError
+from graphrec.pipeline.benchmark import Failure, write_failures
 from graphrec.report.page import page
 from graphrec.report.page.page import SECTIONS, write_page
 from graphrec.runs import RunFolderError
@@ -96,6 +97,20 @@ def test_damaged_and_unscored_runs_are_named_and_the_rest_is_shown(made, tmp_pat
     assert "its test set was not scored" in left_out
     assert "gcn/seed-0" not in left_out
     assert '<th scope="row">hetero</th>' in text
+
+
+def test_what_a_benchmark_could_not_run_is_named(write):
+    folder = write("a").path.parents[1]
+    write_failures(folder, [Failure("typo", None, "unknown model <b>"), Failure("mf", 3, "loss became nan")])
+    (folder / "other").mkdir()
+    (folder / "other" / "failures.json").write_text("{")
+    text = write_page(folder, sections=()).read_text(encoding="utf-8")
+    failed = text.split('id="failed-title"')[1].split("</section>")[0]
+    assert '<th scope="row">typo</th><td>all</td><td>unknown model &lt;b&gt;</td>' in failed
+    assert '<th scope="row">mf</th><td>3</td><td>loss became nan</td>' in failed
+    assert "2 not run" in failed
+    write_failures(folder, [])
+    assert 'id="failed' not in write_page(folder, sections=()).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "lists-test.parquet", "users-test.parquet", "model.safetensors"])
