@@ -193,6 +193,10 @@ def test_a_grid_becomes_a_heat_map(call, table, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert (out / "heat-map.png").stat().st_size > 1000
+    assert "first row: the best of 4 points" in result.stdout
+    assert len((out / "grid.csv").read_text().splitlines()) == 5
+    assert (out / "grid.md").is_file()
+    assert (out / "grid.tex").is_file()
 
 
 @pytest.mark.parametrize(

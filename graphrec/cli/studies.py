@@ -13,6 +13,7 @@ from graphrec.runtime import logger, rank
 
 if TYPE_CHECKING:
     from graphrec.pipeline import BenchmarkResult
+    from graphrec.report.ablation import AblationTable
     from graphrec.report.table import Report
     from graphrec.runs import RunFolder
     from graphrec.tuning import Study
@@ -102,8 +103,7 @@ def ablate(
     from graphrec.evaluation.metrics import MetricAt
     from graphrec.pipeline import benchmark as run_benchmark
     from graphrec.pipeline.ablation import ablation_config, axis_paths, grid_config
-    from graphrec.report.ablation import ablation_table
-    from graphrec.report.heat_map import heat_map
+    from graphrec.report.ablation import ablation_table, grid_table, heat_map
 
     if bool(switch) == bool(grid):
         raise ConfigError("expected either --switch or --grid, got both or none; see graphrec ablate --help")
@@ -122,13 +122,12 @@ def ablate(
         _fail(found)  # nothing to compare with
     if switch:
         table = ablation_table(found.runs, reference=config["reference"], metric=metric, part=part)
-        OUT.print(table.to_rich())
-        for note in table.footnotes:
-            plain(f"- {note}")
-        paths = list(table.write(folder))
+        pictures = []
     else:
-        paths = [heat_map(found.runs, axis_paths(grid or []), metric, part, folder / "heat-map.png")]
-    _say_written(paths)
+        table = grid_table(found.runs, metric=metric, part=part)
+        pictures = [heat_map(found.runs, axis_paths(grid or []), metric, part, folder / "heat-map.png")]
+    _show_table(table)
+    _say_written([*table.write(folder, "ablation" if switch else "grid"), *pictures])
     _fail(found)
 
 
@@ -185,7 +184,7 @@ def present(found: BenchmarkResult, reference: str | None, out: Path) -> None:
         log.info("peak memory %.0f MiB", memory)
 
 
-def _show_table(table: Report) -> None:
+def _show_table(table: Report | AblationTable) -> None:
     OUT.print(table.to_rich())
     for note in table.footnotes:
         plain(f"- {note}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from graphrec.runs import RunFolder, write_text
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-__all__ = ["AblationRow", "AblationTable", "ablation_table", "heat_map"]
+__all__ = ["AblationRow", "AblationTable", "ablation_table", "grid_table", "heat_map"]
 
 HEADER = ("setting", "mean", "difference [95 %]", "p", "")
 
@@ -156,6 +156,29 @@ def ablation_table(
         rows=rows,
         footnotes=(*_footnotes(rows, part, len(scores[reference].users)), *notes, *missing),
     )
+
+
+def grid_table(runs: Sequence[RunFolder], *, metric: str | None = None, part: str = "valid") -> AblationTable:
+    """Compares every point of a grid with the best one, which stands first.
+
+    Args:
+        runs: The runs of a grid; those with the same label are seeds of one point.
+        metric: Such as ``"Recall@20"``; the one that chose the epoch by default.
+        part: ``"valid"``, where choices belong, or ``"test"``.
+
+    Raises:
+        ConfigError: If the metric or the part is unknown.
+        ValueError: If there are no finished runs, or they are of different data sets.
+    """
+    metric = comparable(runs, metric, part)
+    groups, missing = grouped(runs, part, metric)
+    if not groups:
+        raise ValueError("expected finished runs of a grid, got none" + "".join(f"; {note}" for note in missing))
+    means = {label: float(np.nanmean(scores_of(found, part, metric).values)) for label, found in groups.items()}
+    best = max(means, key=lambda label: means[label])
+    table = ablation_table(runs, reference=best, metric=metric, part=part)
+    note = f"first row: the best of {len(means)} points, found by looking, so its own mean flatters it"
+    return replace(table, footnotes=(note, *table.footnotes))
 
 
 def _row(label: str, scores: Scores, comparison: Comparison | None, p_value: float) -> AblationRow:

@@ -15,7 +15,7 @@ from graphrec.data.interactions import Ids
 from graphrec.evaluation.ranking import Evaluation
 from graphrec.evaluation.significance import compare, holm
 from graphrec.report import heat_map as maps
-from graphrec.report.ablation import ablation_table, heat_map
+from graphrec.report.ablation import ablation_table, grid_table, heat_map
 from graphrec.report.marking import MARKS
 from graphrec.runs import RunFolder, save_dataset
 from graphrec.testing import block_data
@@ -229,6 +229,23 @@ def test_a_heat_map_has_every_value_and_marks_the_best_and_its_equals(grid, draw
     assert np.asarray(Image.open(path)).shape[1] > 500
 
 
+def test_the_table_of_a_grid_compares_every_point_with_the_best(grid):
+    table = grid_table(grid)
+    labels = list(dict.fromkeys(run.metrics()["label"] for run in grid))
+    assert [row.label for row in table.rows] == [labels[2], *labels[:2], *labels[3:]]
+    best, *others = table.rows
+    assert best.comparison is None
+    assert all(row.mean < best.mean for row in others)
+    assert [row.mark for row in others] == [MARKS[1], "", MARKS[1], MARKS[1]]
+    expected = compare(
+        [scores(seed, 0.0) for seed in (0, 1, 2)], [scores(seed, 0.1001) for seed in (0, 1, 2)], "recall@20"
+    )
+    assert others[0].comparison.p_value == expected.p_value
+    assert table.footnotes[0].startswith("first row: the best of 5 points, found by looking")
+    by_ndcg = grid_table(grid, metric="ndcg@20")
+    assert by_ndcg.rows[0].mean == max(row.mean for row in by_ndcg.rows)
+
+
 def test_a_heat_map_of_one_axis_and_one_run_per_point(write, drawn, tmp_path):
     runs = [point(write, layers, 0.01, shift) for layers, shift in ((1, 0.0), (2, 0.3))]
     heat_map(runs, AXES[:1], "NDCG@20", "valid", tmp_path / "map.png")
@@ -257,4 +274,6 @@ def test_bad_grids(grid, write, tmp_path):
         heat_map(grid, AXES[:1], None, "valid", path)
     with pytest.raises(ValueError, match="expected finished runs of a grid, got none; unscored, seed 0: has no scores"):
         heat_map([write("unscored", parts=())], AXES, None, "valid", path)
+    with pytest.raises(ValueError, match="expected finished runs of a grid, got none; unscored, seed 0: has no scores"):
+        grid_table([write("unscored", parts=())])
     assert not path.exists()

@@ -16,6 +16,7 @@ from markupsafe import Markup
 import graphrec
 from graphrec.config import ConfigError, unknown_name
 from graphrec.data.files import write_text
+from graphrec.evaluation.metrics import MetricAt
 from graphrec.pipeline.benchmark import Failure, read_failures
 from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
@@ -88,7 +89,7 @@ def write_page(
 
     Raises:
         RunFolderError: If there is no readable run at all.
-        ConfigError: If no run has the reference, or no catalogue one of the columns.
+        ConfigError: If no run has the reference or one of the metrics, or no catalogue one of the columns.
         ValueError: If no data set has anything to show; the message says why.
     """
     folder = Path(folder)
@@ -99,6 +100,7 @@ def write_page(
     left_out |= {str(path): reason for path, reason in reasons.items() if reason}
     scored = [run for run in runs if not reasons[run.path]]
     _check_reference(reference, scored)
+    _check_metrics(metrics or (), scored)
     made = _studies(scored, folder, reference, metrics, left_out)
     studies = [replace(study, columns=tuple(columns)) for study in made]
     if not studies:
@@ -116,6 +118,13 @@ def _check_reference(reference: str | None, runs: Sequence[RunFolder]) -> None:
     labels = {run.metrics()["label"] for run in runs}
     if reference is not None and reference not in labels:
         raise ConfigError(unknown_name(reference, labels, kind="label"))
+
+
+def _check_metrics(metrics: Sequence[str], runs: Sequence[RunFolder]) -> None:
+    known = {name for run in runs for name in run.metrics()["test"]}
+    for metric in map(MetricAt.label_of, metrics):
+        if runs and metric not in known:
+            raise ConfigError(unknown_name(metric, known, kind="metric"))
 
 
 def _check_columns(columns: Sequence[str], studies: Sequence[Study]) -> None:

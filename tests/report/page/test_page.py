@@ -168,6 +168,8 @@ def test_what_cannot_be_shown_is_a_clear_error(write, tmp_path):
     folder = write("gcn").path.parents[1]
     with pytest.raises(ConfigError, match="did you mean 'gcn'"):
         write_page(folder, reference="gnc")
+    with pytest.raises(ConfigError, match=r"^unknown metric 'Recal@20': did you mean 'Recall@20'"):
+        write_page(folder, metrics=("Recal@20",))
     with pytest.raises(RunFolderError, match="expected finished runs"):
         write_page(tmp_path / "nothing")
     with pytest.raises(ValueError, match="known ceiling alone"):
