@@ -1,6 +1,6 @@
 """Kills a tuning in the middle, again and again, resumes it, and compares every trial with an uninterrupted study.
 
-    python experiments/tune_kill.py --kills 6
+    python experiments/tune_kill.py --kills 6            # prints what results/tune_kill.md keeps
 
 Tunes LightGCN on the synthetic catalogue; first in one go, then in processes that are killed with signal 9 at random
 moments after their first trial began, until one comes to the end. A trial that was under way is queued again with the
@@ -112,8 +112,10 @@ def compare(scratch: Path, arguments: argparse.Namespace) -> int:
         return 1
     whole = load_study(whole_folder)
     lasted = float(whole.trials["seconds"].sum())
-    print(f"{arguments.trials} trials in one go: {lasted:.1f} s of training, {whole.objectives[0]} {whole.best_value}")
-    print(f"{'process':>7} {'killed after':>12} " + " ".join(f"{state:>8}" for state in STATES))
+    jobs = f"{arguments.jobs} job{'' if arguments.jobs == 1 else 's'}, seed {arguments.seed}"
+    one = f"{lasted:.1f} s of training, {whole.objectives[0]} {whole.best_value:.4f}"
+    print(f"{jobs}: {arguments.trials} trials in one go, {one}\n")
+    print(f"| process | killed after | {' | '.join(STATES)} |\n|---:|---:{'|---:' * len(STATES)}|")
     for turn in range(1, arguments.kills + 2):
         process = start(folder, arguments)
         ended = "not"
@@ -127,8 +129,8 @@ def compare(scratch: Path, arguments: argparse.Namespace) -> int:
         code = process.wait()
         study = look(folder)
         counts = {} if study is None else study.counts
-        row = " ".join(f"{counts.get(state, 0):8d}" for state in STATES)
-        print(f"{turn:7d} {ended:>12} {row}", flush=True)
+        row = " | ".join(str(counts.get(state, 0)) for state in STATES)
+        print(f"| {turn} | {ended} | {row} |", flush=True)
         if code == 0:
             break
     return judge(whole, load_study(folder), arguments)
@@ -142,7 +144,7 @@ def judge(whole: Study, killed: Study, arguments: argparse.Namespace) -> int:
     if arguments.jobs == 1 and whole.best != killed.best:
         problems.append("the best settings differ from those of the uninterrupted study")
     equal = ", and every trial is that of the uninterrupted study" if arguments.jobs == 1 else ""
-    print("; ".join(problems) or f"nothing was lost, nothing was run twice{equal}")
+    print(f"\n{'; '.join(problems) or f'nothing was lost, nothing was run twice{equal}'}\n")
     return 1 if problems else 0
 
 

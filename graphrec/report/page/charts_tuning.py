@@ -13,6 +13,7 @@ from graphrec.report.page.study import Study, legend
 from graphrec.report.page.theme import axes
 from graphrec.runs import STUDY
 
+FEW = 25
 TRIALS = "trials.parquet"
 SECONDS = "seconds"  # the one objective that is to be small
 
@@ -36,7 +37,10 @@ def tuning(study: Study) -> Section | None:
         body += heading("Best value by trial") + legend(
             study, [n for n, trials in histories.items() if trials is not None]
         )
-        figure = {"data": traces, "layout": axes("trial", f"{objective}, validation")}
+        layout = axes("trial", f"{objective}, validation")
+        if max(max(trace["x"], default=0) for trace in traces) <= FEW:
+            layout["xaxis"]["dtick"] = 1  # no ticks between trials
+        figure = {"data": traces, "layout": layout}
         body += chart(figure, label="Best value so far by trial, one step line per model; a marker per trial")
     best = Markup("").join(_best(label, summary) for label, summary in found.items())
     body += folded("The best settings", best)
