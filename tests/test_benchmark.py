@@ -301,6 +301,8 @@ def test_rows_whose_settings_are_wrong_are_named_and_the_others_go_on(data, tmp_
         "sum": {"first": ["ease"], "second": ["mf"], "weights": [0.5]},
         "lost": {"first": ["ease"], "second": ["typo"]},
         "unknown": {"first": ["ease"], "second": ["nothing"]},
+        "mf": {"first": ["ease"], "second": ["mf"]},
+        "metric": {"first": ["ease"], "second": ["mf"]},
     }
     models = WRONG | {"ease": MODELS["ease"], "mf": MODELS["mf"]}
     config = SMALL | {"seeds": [0], "models": models, "fusions": fusions, "reference": "typo"}
@@ -308,7 +310,7 @@ def test_rows_whose_settings_are_wrong_are_named_and_the_others_go_on(data, tmp_
     assert [run.path.parent.name for run in found.runs] == ["ease", "mf", "sum"]
     assert found.reference is None
     reasons = {failure.label: failure.reason for failure in found.failures}
-    assert [*reasons] == [*WRONG, "lost", "unknown"]
+    assert [*reasons] == [*WRONG, "lost", "unknown", "mf"]
     assert {failure.seed for failure in found.failures} == {None}
     assert reasons["typo"].startswith("benchmark.models.typo.model.name: unknown model 'lightgnc': did you mean")
     assert "did you mean 'recall'" in reasons["metric"]
@@ -316,6 +318,7 @@ def test_rows_whose_settings_are_wrong_are_named_and_the_others_go_on(data, tmp_
     assert "benchmark.models.shape" in reasons["shape"]
     assert reasons["lost"] == "benchmark.fusions.lost: typo cannot be run; mend it, or leave it out"
     assert "unknown label 'nothing'" in reasons["unknown"]
+    assert reasons["mf"] == "benchmark.fusions.mf: expected a label that no model has, got 'mf'"
     written = json.loads((tmp_path / "failures.json").read_text())["failures"]
     assert {entry["label"]: entry["reason"] for entry in written} == reasons
     assert all(f"{label} cannot be run" in caplog.text for label in reasons)

@@ -50,11 +50,14 @@ def sift(
         raise next(iter(wrong.values()))
     lost = [*wrong]
     for label, entry in fusions.items():
-        fault = _fault_of_fusion(label, {**shared, "models": sound, "fusions": {label: entry}}, where, lost)
+        fault = wrong.get(label) or _fault_of_fusion(
+            label, {**shared, "models": sound, "fusions": {label: entry}}, where, lost
+        )
         if fault is not None:
             wrong[label] = fault
     sifted = {**values, "models": sound, "fusions": {label: fusions[label] for label in fusions if label not in wrong}}
-    if sifted.get("reference") in wrong:
+    reference = sifted.get("reference")
+    if reference in wrong and reference not in sound:
         del sifted["reference"]
     BenchmarkConfig.parse(sifted, where=where)
     for label, fault in wrong.items():
