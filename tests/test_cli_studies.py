@@ -106,6 +106,27 @@ def test_one_data_set_of_a_file_can_be_chosen_and_overrides_hold_in_each(call, c
     ).stderr.replace("\n", " ")
 
 
+def test_an_override_that_makes_a_row_wrong_stops_and_the_file_s_own_mistakes_do_not(call, config, tmp_path):
+    values = load_yaml(config)
+    values["models"]["typo"] = {"model": {"name": "lightgnc"}}
+    (tmp_path / "mine.yaml").write_text(dump_yaml(values))
+    stopped = call("benchmark", tmp_path / "mine.yaml", "models.mf.model.embeding_dim=8", "--out", tmp_path / "out")
+    assert stopped.exit_code == 2
+    assert "did you mean 'embedding_dim'" in stopped.stderr
+    assert not (tmp_path / "out").exists()
+    result = call("benchmark", tmp_path / "mine.yaml", "models.mf.model.embedding_dim=8", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "failed: typo: mine.yaml.models.typo.model.name: unknown model 'lightgnc'" in result.stdout.replace(
+        "\n", " "
+    )
+    assert (tmp_path / "out" / "mf" / "seed-0" / "metrics.json").is_file()
+    both = ["models.mf.model.embedding_dim=8", "models.typo.model.name=popularity"]
+    mended = call("benchmark", tmp_path / "mine.yaml", *both, "--out", tmp_path / "out")
+    assert mended.exit_code == 0
+    assert "mf, seed 0: already finished" in mended.stderr
+    assert not (tmp_path / "out" / "failures.json").exists()
+
+
 def test_benchmark_says_what_failed_and_shows_the_rest(call, config, tmp_path):
     result = call("benchmark", config, "models.mf.training.learning_rate=1e30", "--out", tmp_path / "out")
     assert result.exit_code == 1

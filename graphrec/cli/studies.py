@@ -38,6 +38,8 @@ def benchmark(
     base = load_yaml(path) if only is None else only_datasets(load_yaml(path), only)
     values = with_root(_override(base, overrides or []), data_root)
     _check_labels(base, values)
+    if overrides:
+        _check_rows(base, values, path.name)
     folder = out or Path("runs") / path.stem
 
     def show(name: str, result: BenchmarkResult) -> None:
@@ -285,3 +287,17 @@ def _check_labels(base: dict[str, Any], values: dict[str, Any]) -> None:
             about = entry.get(part) if isinstance(entry, dict) else None
             if label not in known and not (isinstance(about, dict) and "name" in about):
                 raise ConfigError(f"{section}.{label}: {unknown_name(str(label), map(str, known), kind=kind)}")
+
+
+def _check_rows(base: dict[str, Any], values: dict[str, Any], where: str) -> None:
+    """Refuses overrides that make a row wrong: whoever typed them is there, and need not wait for the others."""
+    from graphrec.tuning.suite import faults_of
+
+    after = faults_of(values, where=where)
+    try:
+        before = faults_of(base, where=where)
+    except ConfigError:
+        return  # nothing was right before
+    for place, fault in after.items():
+        if place not in before:
+            raise fault

@@ -137,10 +137,11 @@ def benchmark(
     if rank() == 0:
         write_text(root / SETTINGS, dump_yaml(settings.model_dump(mode="json")))
     errors |= _run_all(waiting, shared, jobs)
-    if len(errors) == len(cells):
-        raise next(iter(errors.values()))
     runs = [place_of(cell) for cell in cells if cell.key not in errors]
     found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
+    if not runs:
+        write_failures(root, found)
+        raise next(iter(errors.values()))
     if score_test:
         runs, found = _with_more(settings, shared, root, runs, found)
     write_failures(root, found)
@@ -183,6 +184,8 @@ def _sifted(config: Settings) -> tuple[BenchmarkConfig, list[Failure]]:
     else:
         given, where = load_yaml(Path(config)), Path(config).name
     values, wrong = sift(given, where=where)
+    for label, fault in wrong.items():
+        log.error("%s cannot be run: %s", label, fault)
     return BenchmarkConfig.parse(values, where=where), failures_of(wrong)
 
 

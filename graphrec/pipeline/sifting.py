@@ -7,9 +7,7 @@ from typing import Any
 
 from graphrec.config import ConfigError
 from graphrec.pipeline.config import BenchmarkConfig, FusionEntry
-from graphrec.runtime import logger
 
-log = logger(__name__)
 OWN = ("models", "fusions", "reference")
 Check = Callable[[str, Mapping[str, Any]], object]
 
@@ -60,8 +58,6 @@ def sift(
     if reference in wrong and reference not in sound:
         del sifted["reference"]
     BenchmarkConfig.parse(sifted, where=where)
-    for label, fault in wrong.items():
-        log.error("%s cannot be run: %s", label, fault)
     return sifted, wrong
 
 

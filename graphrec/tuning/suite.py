@@ -105,6 +105,8 @@ def run_suite(
     parts = _sift_suite(values, where or default)
     if data is not None and len(parts) > 1:
         raise ConfigError(f"expected one data set in the benchmark where data is given, got {[*parts]}")
+    for (name, label), fault in _faults(parts).items():
+        log.error("%s cannot be run: %s", label or name, fault)
     found: dict[str, BenchmarkResult] = {}
     for name, part in parts.items():
         try:
@@ -143,11 +145,30 @@ def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[s
     Raises:
         ConfigError: If a setting is unknown or wrong; names its dotted path.
     """
-    parts = {name: _sound(part) for name, part in _sift_suite(values, where).items()}
-    for part in parts.values():
-        for error in part.wrong.values():
-            raise error
-    return parts
+    parts = _sift_suite(values, where)
+    for fault in _faults(parts).values():
+        raise fault
+    return {name: _sound(part) for name, part in parts.items()}
+
+
+def faults_of(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[tuple[str, str], ConfigError]:
+    """Returns what is wrong with single rows of a benchmark file, by data set and label, and with data sets, by name.
+
+    >>> faults_of({"models": {"a": {"model": {"name": "mf"}}, "b": {"model": {"name": "lightgnc"}}}}).keys()
+    dict_keys([('', 'b')])
+
+    Raises:
+        ConfigError: If a setting that all share is wrong, or nothing is right.
+    """
+    return _faults(_sift_suite(values, where))
+
+
+def _faults(parts: Mapping[str, Part | ConfigError]) -> dict[tuple[str, str], ConfigError]:
+    found: dict[tuple[str, str], ConfigError] = {}
+    for name, part in parts.items():
+        rows = part.wrong if isinstance(part, Part) else {"": part}
+        found |= {(name, label): fault for label, fault in rows.items()}
+    return found
 
 
 def _sift_suite(values: Mapping[str, Any], where: str) -> dict[str, Part | ConfigError]:
@@ -170,11 +191,8 @@ def _sift_suite(values: Mapping[str, Any], where: str) -> dict[str, Part | Confi
             parts[label] = _read_part(label, _laid_over(shared, label, changes, place), place)
         except ConfigError as error:
             parts[label] = error
-    wrong = {label: part for label, part in parts.items() if isinstance(part, ConfigError)}
-    if len(wrong) == len(parts):
-        raise next(iter(wrong.values()))
-    for label, fault in wrong.items():
-        log.error("%s cannot be run: %s", label, fault)
+    if not any(isinstance(part, Part) for part in parts.values()):
+        _sound(next(iter(parts.values())))
     return parts
 
 
