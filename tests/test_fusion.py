@@ -97,7 +97,7 @@ def test_a_fusion_waits_until_all_of_its_candidates_are_finished(data, found, tm
     (tmp_path / "gcn" / "seed-1").mkdir()
     (tmp_path / "gcn" / "seed-1" / "mine.txt").touch()
     failures = benchmark(CONFIG, tmp_path, data=data).failures
-    assert [(failure.label, failure.seed) for failure in failures] == [("gcn", 1), ("sum", 0)]
+    assert [(failure.label, failure.seed) for failure in failures] == [("gcn", 1), ("sum", None)]
     assert "'gcn' with seed 1 is not finished" in failures[1].reason
     assert not (tmp_path / "sum").exists()
     (tmp_path / "gcn" / "seed-1" / "mine.txt").unlink()

@@ -140,7 +140,7 @@ def _show_scores(folder: RunFolder | None) -> None:
     epochs = "" if metrics.get("best_epoch") is None else f", epoch {metrics['best_epoch']} of {metrics['epochs']}"
     plain(f"{metrics['label']} on {data['name']}, seed {metrics['seed']}{epochs}{refit}: {metrics['test_users']} users")
     _scores(metrics["test"])
-    for note in data["notes"]:
+    for note in data.get("notes", ()):
         plain(f"note: {note}")
     plain(f"scored {len(folder.evaluations())} time(s); run folder {folder.path}")
 

@@ -32,10 +32,11 @@ def benchmark(
     only: Annotated[list[str] | None, typer.Option(help="A data set of the file; all by default. Several.")] = None,
 ) -> None:
     """Runs what is missing of a benchmark, tuning each model first where the file gives a budget, and prints tables."""
-    from graphrec.tuning.suite import only_datasets, run_suite
+    from graphrec.tuning.suite import only_datasets, run_suite, with_text_labels
 
     path = find_config(config)
-    base = load_yaml(path) if only is None else only_datasets(load_yaml(path), only)
+    base = with_text_labels(load_yaml(path))
+    base = base if only is None else only_datasets(base, only)
     values = with_root(_override(base, overrides or []), data_root)
     _check_labels(base, values)
     if overrides:

@@ -74,7 +74,9 @@ class Comparison:
         error: The standard error of the difference, over users and seeds.
         effect: Cohen's d_z: the difference over the standard deviation of one user's difference between single runs,
             all variances counted (Westfall, Kenny and Judd 2014, https://doi.org/10.1037/xge0000014).
-        detectable: The smallest true difference that the t-test at 5 % would have found in 4 of 5 such experiments.
+        detectable: The smallest true difference that the t-test at 5 % would have found in 4 of 5 such experiments,
+            whatever ``test`` is.
+        agrees: Whether what the test looks at points the way of the difference: the ranks of Wilcoxon's test need not.
     """
 
     metric: str
@@ -92,6 +94,7 @@ class Comparison:
     error: float
     effect: float
     detectable: float
+    agrees: bool = True
 
     @property
     def covers_training(self) -> bool:
@@ -243,6 +246,26 @@ def wilcoxon(differences: ArrayLike | Differences) -> float:
     return paired_t(np.stack([_signed_ranks(run) for run in values]))
 
 
+def agrees(test: str, differences: ArrayLike | Differences) -> bool:
+    """Returns whether what a test looks at points the way of the mean difference.
+
+    Always for tests of the mean. Wilcoxon's looks at ranks, so that a model can be worse for most users and better by
+    the mean, which a few users made.
+
+    >>> agrees("t", [-1.0, -1.0, -1.0, 9.0]), agrees("wilcoxon", [-1.0, -1.0, -1.0, 9.0])
+    (True, False)
+
+    Args:
+        test: A key of ``TESTS``.
+        differences: Paired ``(num_users,)`` or ``(num_seeds, num_users)``, or differences with two parts.
+    """
+    sample = Differences.of(differences)
+    if test != "wilcoxon" or len(sample.parts) > 1:
+        return True
+    ranks = sum(float(_signed_ranks(run).sum()) for run in sample.parts[0])
+    return ranks * sample.mean > 0
+
+
 def smallest_detectable(differences: ArrayLike | Differences, *, level: float = LEVEL, power: float = POWER) -> float:
     """Returns the smallest true difference that the t-test would have found with the given power.
 
@@ -285,6 +308,7 @@ def _comparison(
         error=found.error,
         effect=sample.mean / float(np.sqrt(found.single)) if found.single > 0 else 0.0,
         detectable=_detectable(found, LEVEL, POWER),
+        agrees=agrees(test, sample),
     )
 
 

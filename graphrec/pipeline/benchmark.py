@@ -66,7 +66,7 @@ class BenchmarkResult:
 
     Args:
         runs: The finished run folders in the order of the config, fusions and the oracle last.
-        failures: The cells that failed.
+        failures: The cells that failed, and the rows that could not be run at all.
         reference: The label that the others are tested against, if the benchmark names one and it could be run.
     """
 
@@ -124,6 +124,31 @@ def benchmark(
         FileNotFoundError: If the data is missing.
         Exception: The first error, if not a single cell could be run.
     """
+    result, error = attempt(
+        config, folder, data=data, jobs=jobs, score_test=score_test, shared=shared, failures=failures
+    )
+    if error is not None:
+        raise error
+    return result
+
+
+def attempt(
+    config: Settings,
+    folder: str | Path,
+    *,
+    data: Dataset | None = None,
+    jobs: int = 1,
+    score_test: bool = True,
+    shared: SharedWork | None = None,
+    failures: Sequence[Failure] = (),
+) -> tuple[BenchmarkResult, Exception | None]:
+    """Does what ``benchmark`` does, and returns the first error beside all failures where not a single cell could run.
+
+    Raises:
+        ConfigError: If a setting that the rows share is unknown or wrong, or no row is right.
+        ValueError: If the data is not what was expected.
+        FileNotFoundError: If the data is missing.
+    """
     settings, wrong = _sifted(config)
     shared = shared or SharedWork(load_data(settings.data, data))
     if score_test:
@@ -132,25 +157,21 @@ def benchmark(
     cells = [Cell(entry, root, score_test) for entry in settings.plan()]
     errors = try_out(cells, shared)
     waiting = [cell for cell in cells if cell.key not in errors]
-    if cells and not waiting:
-        raise next(iter(errors.values()))
-    if rank() == 0:
+    if waiting and rank() == 0:
         write_text(root / SETTINGS, dump_yaml(settings.model_dump(mode="json")))
     errors |= _run_all(waiting, shared, jobs)
     runs = [place_of(cell) for cell in cells if cell.key not in errors]
     found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
-    if not runs:
-        write_failures(root, found)
-        raise next(iter(errors.values()))
-    if score_test:
+    if score_test and runs:
         runs, found = _with_more(settings, shared, root, runs, found)
-    write_failures(root, found)
-    return BenchmarkResult(runs, found, settings.reference)
+    if root.is_dir():
+        write_failures(root, found)
+    return BenchmarkResult(runs, found, settings.reference), None if runs else next(iter(errors.values()))
 
 
 def failures_of(wrong: Mapping[str, Exception]) -> list[Failure]:
     """Returns the failures of rows that cannot be run at all, by label."""
-    return [Failure(label, None, reason(error)) for label, error in wrong.items()]
+    return [Failure(str(label), None, reason(error)) for label, error in wrong.items()]
 
 
 def write_failures(root: Path, failures: Sequence[Failure]) -> None:
@@ -169,7 +190,9 @@ def read_failures(folder: str | Path) -> dict[Path, list[Failure]]:
     for path in sorted(Path(folder).rglob(FAILURES)):
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))["failures"]
-            found[path.parent] = [Failure(**entry) for entry in entries]
+            found[path.parent] = [
+                Failure(str(entry["label"]), entry["seed"], str(entry["reason"])) for entry in entries
+            ]
         except (ValueError, TypeError, KeyError, OSError) as error:
             log.warning("left out: %s cannot be read: %s", path, reason(error))
     return found
@@ -197,7 +220,7 @@ def _run_all(cells: Sequence[Cell], shared: SharedWork, jobs: int) -> dict[tuple
         prepared = shared.of(cell.config)
         if is_finished(cell, prepared):
             try:
-                place_of(cell).check_scores()
+                place_of(cell).check_readable()
             except RunFolderError as error:
                 errors[cell.key] = _logged(cell, error)
                 continue
@@ -231,10 +254,14 @@ def _with_more(
     """Adds the fusions of scores, and the known ceiling where there is one."""
     fused, errors = run_fusions(settings, runs, shared.data, root)
     runs = [*runs, *fused]
-    failures = [*failures, *(Failure(*key, reason(error)) for key, error in errors.items())]
+    failures = [*failures, *failures_of(errors)]
     if hasattr(shared.data.truth, "score"):
-        with held(root, ORACLE, 0, wait=True):
-            runs.append(_run_oracle(settings, shared.plain(settings), root))
+        try:
+            with held(root, ORACLE, 0, wait=True):
+                runs.append(_run_oracle(settings, shared.plain(settings), root))
+        except RunFolderError as error:
+            log.error("%s failed: %s", ORACLE, reason(error))
+            failures += failures_of({ORACLE: error})
     return runs, failures
 
 
@@ -242,6 +269,7 @@ def _run_oracle(settings: BenchmarkConfig, prepared: Prepared, root: Path) -> Ru
     place, data = RunFolder(root / ORACLE), prepared.data
     place.check_own()
     if place.is_complete() and place.data()["identity"] == prepared.identity:
+        place.check_readable()
         return place
     mask = data.split.valid if settings.evaluation.also_mask_valid else None
     found = measure_scorer(Oracle(data.truth), settings.evaluation, data.split.train, data.test, also_mask=mask)

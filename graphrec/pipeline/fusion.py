@@ -63,7 +63,7 @@ def z_scores(scores: Tensor) -> Tensor:
 
 def run_fusions(
     settings: BenchmarkConfig, runs: Sequence[RunFolder], data: Dataset, root: Path
-) -> tuple[list[RunFolder], dict[tuple[str, int], Exception]]:
+) -> tuple[list[RunFolder], dict[str, Exception]]:
     """Fuses the scores of finished runs of a benchmark, seed by seed.
 
     Of each list of labels the one with the best mean validation metric is taken, once all runs of all of them are
@@ -71,13 +71,13 @@ def run_fusions(
     once, with that weight.
 
     Returns:
-        The run folders, and what went wrong by label and seed.
+        The run folders, and what went wrong by label.
     """
     by_label: dict[str, dict[int, RunFolder]] = {}
     for run in runs:
         by_label.setdefault(run.metrics()["label"], {})[run.metrics()["seed"]] = run
     found: list[RunFolder] = []
-    errors: dict[tuple[str, int], Exception] = {}
+    errors: dict[str, Exception] = {}
     loaded = lru_cache(maxsize=2)(load)  # a closed form, which meets every seed of the other, is solved once
     for label, entry in settings.fusions.items():
         try:
@@ -87,7 +87,7 @@ def run_fusions(
                     found.append(_fuse(label, entry, pair, settings.evaluation, data, root, loaded))
         except Exception as error:  # whatever a part does wrong, the others go on
             log.error("%s failed: %s", label, reason(error))
-            errors[label, settings.seeds[0]] = error
+            errors[label] = error
     return found, errors
 
 
@@ -138,7 +138,8 @@ def _fuse(
     place.check_own()
     if place.is_complete():
         place.check()
-        if place.metrics()["config"] != identity:
+        place.check_readable()
+        if place.metrics().get("config") != identity:
             raise RunFolderError(
                 f"{str(place.path)!r} holds a fusion of other runs; name another folder, or delete that one"
             )

@@ -39,7 +39,7 @@ def run_parallel(
     Yields:
         The number of a task and its result, or the exception that it raised.
     """
-    if jobs <= 1 or len(tasks) <= 1:
+    if jobs <= 1 or not tasks:
         for number, task in enumerate(tasks):
             yield number, _attempt(function, task, shared)
         return
@@ -69,6 +69,8 @@ def _pooled(
             error = future.exception()
             if error is not None and not isinstance(error, Exception):
                 raise error
+            if isinstance(error, BrokenProcessPool):
+                here.close()  # a worker that was still being started would wait for ever
             yield futures[future], future.result() if error is None else error
     except BaseException:
         here.close()

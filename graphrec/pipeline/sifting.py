@@ -55,7 +55,7 @@ def sift(
             wrong[label] = fault
     sifted = {**values, "models": sound, "fusions": {label: fusions[label] for label in fusions if label not in wrong}}
     reference = sifted.get("reference")
-    if reference in wrong and reference not in sound:
+    if isinstance(reference, str) and reference in wrong and reference not in sound:
         del sifted["reference"]
     BenchmarkConfig.parse(sifted, where=where)
     return sifted, wrong

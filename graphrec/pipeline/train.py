@@ -264,7 +264,7 @@ def is_same(place: RunFolder, config: RunConfig, prepared: Prepared) -> bool:
     """
     if place.data()["identity"] != prepared.identity:
         return False
-    kept, wanted = place.metrics()["config"], config.fingerprint()
+    kept, wanted = place.metrics().get("config"), config.fingerprint()
     if kept == wanted:
         return True
     try:

@@ -10,6 +10,7 @@ from graphrec.evaluation.significance import LEVEL, Comparison
 from graphrec.report.footnotes import bold_rule
 from graphrec.report.formats import NOTHING, SMALLEST, difference, number, p_text
 from graphrec.report.groups import columns_of, group_runs
+from graphrec.report.marking import mark_of
 from graphrec.report.table import Report, Row, report
 from graphrec.runs import RunFolder
 
@@ -109,12 +110,19 @@ def answer(row: Row, reference: str) -> str:
         f"{found.metric} {found.first:.4f} against {found.second:.4f}, {difference(found)}, "
         f"p {f'< {SMALLEST:.4f}' if p < SMALLEST else f'= {p:.4f}'}"
     )
-    if not p < LEVEL:
+    if not mark_of(found, p):
         text = f"no significant difference between {row.label} and {reference}: {numbers}"
-        return f"{text}; the test could have seen {found.detectable:.4f}{_limits(found)}"
+        test = "the test" if found.test == "t" else "a t-test"
+        return f"{text}{_why_not(found, p)}; {test} could have seen {found.detectable:.4f}{_limits(found)}"
     better = "better" if found.difference > 0 else "worse"
     where = "" if found.covers_training else "in these runs "
     return f"{where}{row.label} is {better} than {reference}: {numbers}, effect {found.effect:+.3f}{_limits(found)}"
+
+
+def _why_not(found: Comparison, p: float) -> str:
+    if not p < LEVEL:
+        return ""
+    return ", but the interval holds 0" if found.agrees else ", but the ranks of the users point the other way"
 
 
 def _limits(found: Comparison) -> str:

@@ -30,7 +30,7 @@ def footnotes_of(table: Report, more: Sequence[str] = ()) -> tuple[str, ...]:
         notes.append("refit: trained once more on train and valid together for the chosen epochs")
     if other_features([run for row in table.rows for run in row.runs]):
         notes.append("the models were not all given the same features; interactions and split are the same")
-    return (*notes, *_tuning(models), *more, *table.rows[0].runs[0].data()["notes"])
+    return (*notes, *_tuning(models), *more, *table.rows[0].runs[0].data().get("notes", ()))
 
 
 def _sample(table: Report, models: Sequence[Row]) -> str:
@@ -85,7 +85,8 @@ def _power(table: Report) -> list[str]:
     if not found:
         return []
     ends = list(dict.fromkeys(f"{value:.4f}" for value in (min(found), max(found))))
-    seen = f"smallest difference in {table.tested} from {table.reference} that one test at 5 % finds in 4 of 5 cases"
+    test = "test" if table.test == "t" else "t-test"
+    seen = f"smallest difference in {table.tested} from {table.reference} that one {test} at 5 % finds in 4 of 5 cases"
     return [f"{seen}: {' to '.join(ends)}"]
 
 

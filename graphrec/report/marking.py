@@ -10,10 +10,19 @@ import numpy as np
 
 from graphrec.evaluation.differences import Differences, components
 from graphrec.evaluation.metrics import MetricAt
-from graphrec.evaluation.significance import LEVEL, Comparison, Scores, compare_scores, corrected, p_value_by
+from graphrec.evaluation.significance import (
+    LEVEL,
+    Comparison,
+    Scores,
+    agrees,
+    compare_scores,
+    corrected,
+    p_value_by,
+)
 from graphrec.runs import RunFolder
 
 ByMetric = Mapping[str, Scores]
+CONFIDENCE = 0.95
 MARKS, RUN_MARKS = ("▲", "▼"), ("△", "▽")  # better and worse: of models, and of single training runs only
 
 
@@ -49,6 +58,8 @@ class Contest:
 def mark_of(found: Comparison | None, p_value: float) -> str:
     """Returns the mark of a difference, or nothing where it is not significant or its interval holds a zero.
 
+    Nothing either where the ranks of Wilcoxon's test point the other way than the mean.
+
     Args:
         found: The comparison, if there is one.
         p_value: Its corrected p-value.
@@ -56,7 +67,7 @@ def mark_of(found: Comparison | None, p_value: float) -> str:
     Returns:
         ``▲`` or ``▼`` for a model that is better or worse, ``△`` or ``▽`` where that is said of single training runs.
     """
-    if found is None or not p_value < LEVEL or found.low <= 0 <= found.high:
+    if found is None or not p_value < LEVEL or not found.agrees or found.low <= 0 <= found.high:
         return ""
     better, worse = MARKS if found.covers_training else RUN_MARKS
     return better if found.difference > 0 else worse
@@ -151,12 +162,23 @@ def contest(
     one = scores[best][metric]
     others = [label for label in means if label != best]
     tested = [Differences.between(one, scores[label][metric].aligned(one.users, metric)) for label in others]
-    p_values = corrected([p_value_by(test, sample) if sample.mean > 0 else 1.0 for sample in tested], correction)
+    p_values = corrected([_p_of_best(sample, test) for sample in tested], correction)
     single = tuple(label for label in means if len(scores[label][metric].seeds) == 1)
     return Contest(best, dict(zip(others, map(float, p_values), strict=True)), single)
 
 
-def interval(scores: Scores, confidence: float = 0.95) -> tuple[float, float]:
+def _p_of_best(sample: Differences, test: str) -> float:
+    """Returns the p-value of a difference, 1 where its mean does not say that the first is better.
+
+    A test that is not of the mean also needs the interval of the mean on its side.
+    """
+    least = 0.0 if test == "t" else components(sample).quantile((1 + CONFIDENCE) / 2)
+    if not sample.mean > least or not agrees(test, sample):
+        return 1.0
+    return p_value_by(test, sample)
+
+
+def interval(scores: Scores, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Returns the t interval of a mean over users and seeds; both ends NaN where there are less than two users."""
     known = np.isfinite(scores.values).all(axis=0)
     if known.sum() < 2:

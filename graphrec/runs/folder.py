@@ -50,6 +50,11 @@ WEIGHTS, CLOSED_FORM = "model.safetensors", "closed_form.json"
 HISTORY, EVALUATIONS = "history.jsonl", "evaluations.jsonl"
 ORACLE, STUDY = "oracle", "tuning"
 ABOUT = "about"
+KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    DATA: {"name": (str,), "identity": (str,)},
+    METRICS: {"label": (str,), "kind": (str,), "seed": (int, type(None)), "test": (dict, type(None))},
+}
+"""What must be in a file for a run to be read at all."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +149,15 @@ class RunFolder:
 
     def data(self) -> dict[str, Any]:
         """Returns name, fingerprints, statistics and notes of the data set."""
-        return read_json(self.path / DATA)
+        return self._known(DATA)
 
     def metrics(self) -> dict[str, Any]:
         """Returns the means of valid and test, epochs, seconds and memory."""
-        return read_json(self.path / METRICS)
+        found = self._known(METRICS)
+        scores = found["test"]
+        if scores is not None and not (scores and all(isinstance(value, int | float) for value in scores.values())):
+            raise RunFolderError(f"expected numbers as test scores in {self.path / METRICS}, got {scores!r}")
+        return found
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes the metrics, which marks the run as finished."""
@@ -199,7 +208,10 @@ class RunFolder:
             RunFolderError: If that part was never scored.
         """
         table = read_parquet(self._users(part))
-        kind = table.schema.metadata[b"kind"].decode()
+        about = table.schema.metadata or {}
+        if b"kind" not in about or "user" not in table.column_names:
+            raise RunFolderError(f"cannot read {self._users(part)}: it holds no ids of users")
+        kind = about[b"kind"].decode()
         users = decode(Coded(kind, table.column("user").to_pylist()))
         return table.drop_columns("user").to_pandas().set_axis(pd.Index(users, name="user", tupleize_cols=False))
 
@@ -269,17 +281,26 @@ class RunFolder:
         path = self.path / CLOSED_FORM
         return str(read_json(path)["train"]) if path.is_file() else None
 
-    def check_scores(self) -> None:
-        """Checks that the scores of every user and their lists can be read, where there are some.
+    def check_readable(self) -> None:
+        """Checks that settings, data, metrics, the scores of every user and their lists can be read.
 
         Raises:
             RunFolderError: If a file is damaged.
         """
+        self.config(), self.data(), self.metrics()
         for part in ("valid", "test"):
             if self.has_users(part):
                 self.users(part)
             if self.has_lists(part):
                 self.lists(part)
+
+    def _known(self, name: str) -> dict[str, Any]:
+        found = read_json(self.path / name)
+        for key, types in KNOWN[name].items():
+            if key not in found or not isinstance(found[key], types):
+                expected = " or ".join("null" if one is type(None) else one.__name__ for one in types)
+                raise RunFolderError(f"expected {key!r} in {self.path / name} as {expected}, got {found.get(key)!r}")
+        return found
 
     def _holds_others(self) -> bool:
         """Returns whether there are files besides the first one of a run, left half written by an interruption."""
@@ -343,8 +364,7 @@ def scan_runs(folder: str | Path) -> tuple[list[RunFolder], dict[Path, str]]:
         try:
             if run.is_complete() or not run.exists():
                 run.check()
-                run.metrics(), run.data(), run.config()
-                run.check_scores()
+                run.check_readable()
                 found.append(run)
         except RunFolderError as error:
             problems[path] = str(error)

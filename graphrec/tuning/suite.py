@@ -9,7 +9,7 @@ from typing import Any
 
 from graphrec.config import ConfigError, load_yaml, merge, unknown_name
 from graphrec.data.dataset import Dataset
-from graphrec.pipeline.benchmark import BenchmarkResult, Failure, benchmark, failures_of, write_failures
+from graphrec.pipeline.benchmark import BenchmarkResult, Failure, attempt, failures_of, write_failures
 from graphrec.pipeline.cells import SharedWork, reason
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig, check_label
 from graphrec.pipeline.prepare import load_data
@@ -109,15 +109,17 @@ def run_suite(
         log.error("%s cannot be run: %s", label or name, fault)
     found: dict[str, BenchmarkResult] = {}
     for name, part in parts.items():
+        root = Path(folder) / name
         try:
-            found[name] = _run_part(_sound(part), Path(folder) / name, jobs, data)
-        except Exception as error:
-            if len(parts) == 1:
-                raise
+            found[name], error = _run_part(_sound(part), root, jobs, data)
+        except Exception as caught:
+            found[name], error = BenchmarkResult([], failures_of({"every model": caught})), caught
+        if error is not None and len(parts) == 1:
+            raise error
+        if error is not None:
             if error is not part:  # which was said at the start
                 log.error("%s failed: %s", name, reason(error))
-            found[name] = BenchmarkResult([], failures_of({"every model": error}))
-            write_failures(Path(folder) / name, found[name].failures)
+            write_failures(root, found[name].failures)
         if after is not None:
             after(name, found[name])
     return found
@@ -133,10 +135,12 @@ def only_datasets(values: Mapping[str, Any], names: Collection[str]) -> dict[str
         ConfigError: If it has no data set of that name.
     """
     known = values.get("datasets") or {}
+    if not isinstance(known, Mapping):
+        raise ConfigError(f"datasets: expected what is different by data set, got {known!r}")
     for name in names:
-        if name not in known:
-            raise ConfigError(unknown_name(name, known, kind="data set"))
-    return {**values, "datasets": {name: known[name] for name in known if name in names}}
+        if name not in map(str, known):
+            raise ConfigError(unknown_name(name, map(str, known), kind="data set"))
+    return {**values, "datasets": {name: known[name] for name in known if str(name) in names}}
 
 
 def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[str, Part]:
@@ -149,6 +153,22 @@ def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[s
     for fault in _faults(parts).values():
         raise fault
     return {name: _sound(part) for name, part in parts.items()}
+
+
+def with_text_labels(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a benchmark file whose labels and names of data sets are texts, also where they look like numbers.
+
+    >>> with_text_labels({"models": {1: {"model": {"name": "mf"}}}})
+    {'models': {'1': {'model': {'name': 'mf'}}}}
+    """
+    found = dict(values)
+    for section in ("models", "fusions", "datasets"):
+        if isinstance(found.get(section), Mapping):
+            found[section] = {str(label): entry for label, entry in found[section].items()}
+    if isinstance(found.get("datasets"), Mapping):
+        parts = found["datasets"].items()
+        found["datasets"] = {name: with_text_labels(part) if _is_mapping(part) else part for name, part in parts}
+    return found
 
 
 def faults_of(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[tuple[str, str], ConfigError]:
@@ -177,15 +197,15 @@ def _sift_suite(values: Mapping[str, Any], where: str) -> dict[str, Part | Confi
     Raises:
         ConfigError: If not one of them is right.
     """
-    shared = dict(values)
+    shared = with_text_labels(values)
     named = shared.pop("datasets", None)
     if named is None:
         return {"": _read_part("", shared, where)}
     if not isinstance(named, Mapping) or not named or "data" in shared:
         raise ConfigError(f"{where}.datasets: expected what is different by data set, and no 'data' beside it")
     parts: dict[str, Part | ConfigError] = {}
-    for name, changes in named.items():
-        label, place = str(name), f"{where}.datasets.{name}"
+    for label, changes in named.items():
+        place = f"{where}.datasets.{label}"
         check_label(label, f"{where}.datasets")
         try:
             parts[label] = _read_part(label, _laid_over(shared, label, changes, place), place)
@@ -206,6 +226,13 @@ def _laid_over(shared: Mapping[str, Any], name: str, changes: Any, where: str) -
     """Returns the settings of a data set: what is different for it, laid over what all share."""
     if not _is_mapping(changes) or not _is_mapping(changes.get("data")) or "name" not in changes["data"]:
         raise ConfigError(f"{where}: expected what it is, as in {{data: {{name: {name}}}}}, got {changes!r}")
+    for section, key in (("models", "model"), ("fusions", "first")):
+        known, entries = shared.get(section), changes.get(section)
+        if not isinstance(known, Mapping) or not isinstance(entries, Mapping):
+            continue
+        for label, entry in entries.items():
+            if label not in known and not (_is_mapping(entry) and key in entry):
+                raise ConfigError(f"{where}.{section}: {unknown_name(label, known, kind='label')}")
     return merge(shared, changes)
 
 
@@ -214,8 +241,9 @@ def _read_part(name: str, values: Mapping[str, Any], where: str) -> Part:
     budget = given.pop("tuning", None)
     models = given.get("models")
     given_models = models if isinstance(models, Mapping) else {}
-    entries = {label: entry for label, entry in given_models.items() if entry is not None}
-    given["models"] = {label: _without_search(entry) for label, entry in entries.items()}
+    entries = {label: entry for label, entry in given_models.items() if entry is not None or not name}
+    if given_models:
+        given["models"] = {label: _without_search(entry) for label, entry in entries.items()}
     asked = {label: entry["search"] for label, entry in entries.items() if _is_mapping(entry) and "search" in entry}
     search, as_given = {k: v for k, v in asked.items() if v is not False}, {k for k, v in asked.items() if v is False}
     tuning = None if budget is None else TuningConfig.parse(budget, where=f"{where}.tuning")
@@ -244,10 +272,11 @@ def _without_search(entry: Any) -> Any:
     return {key: value for key, value in entry.items() if key != "search"} if isinstance(entry, Mapping) else entry
 
 
-def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> BenchmarkResult:
+def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> tuple[BenchmarkResult, Exception | None]:
+    """Returns what was run, and the first error where nothing could be."""
     wrong = failures_of(part.wrong)
     if part.tuning is None:
-        return benchmark(part.config, root, data=data, jobs=jobs, failures=wrong)
+        return attempt(part.config, root, data=data, jobs=jobs, failures=wrong)
     shared = SharedWork(load_data(part.config.data, data))
     models, errors = {}, {}
     for label, entry in part.values["models"].items():
@@ -256,13 +285,13 @@ def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> Benchm
         except Exception as error:  # whatever is wrong with one model, the others are tuned
             log.error("%s could not be tuned: %s", label, reason(error))
             errors[label] = error
-    if not models:
-        raise next(iter(errors.values()))
     failures = [Failure(label, None, f"could not be tuned: {reason(error)}") for label, error in errors.items()]
+    if not models:
+        return BenchmarkResult([], [*wrong, *failures]), next(iter(errors.values()))
     for label, missing in _lost_fusions(part, models).items():
         text = f"{', '.join(missing)} could not be tuned; mend it, or leave it out"
         failures.append(Failure(label, None, text))
-    return benchmark(_with_models(part, models), root, jobs=jobs, shared=shared, failures=[*wrong, *failures])
+    return attempt(_with_models(part, models), root, jobs=jobs, shared=shared, failures=[*wrong, *failures])
 
 
 def _lost_fusions(part: Part, models: Mapping[str, Any]) -> dict[str, list[str]]:

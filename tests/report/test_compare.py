@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from graphrec.config import ConfigError
 from graphrec.evaluation.differences import Differences
-from graphrec.evaluation.significance import Scores, compare, holm, p_value_by
+from graphrec.evaluation.significance import Scores, compare, compare_scores, holm, p_value_by
 from graphrec.report import compare_runs
+from graphrec.report.compare import answer
+from graphrec.report.marking import contest, mark_of
+from graphrec.report.table import Row
 
 SEEDS = (0, 1, 2)
 
@@ -100,6 +105,45 @@ def test_other_tests_can_be_asked_for(models, scores, test, name):
     raw = [p_value_by(test, Differences.between(*pair)) for pair in _against_good(scores)]
     assert best.best == "good"
     assert list(best.p_values.values()) == holm(raw).tolist()
+
+
+def skewed(share: float, gain: float, loss: float) -> Scores:
+    """Returns the scores of a model that gains for some users what it loses for all others, over the reference of 0."""
+    values = np.random.default_rng(0).normal(scale=1e-4, size=(3, 2000)) - loss
+    values[:, : round(2000 * share)] += gain + loss
+    return Scores(values, pd.RangeIndex(2000), (0, 1, 2))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.0205])
+def test_ranks_that_point_away_from_the_mean_claim_nothing(share):
+    new, base = skewed(share, 0.5, 0.01), Scores(np.zeros((3, 2000)), pd.RangeIndex(2000), (0, 1, 2))
+    (found,) = compare_scores([(new, base)], ["Recall@20"], test="wilcoxon")
+    assert found.difference > 0
+    assert found.p_value < 1e-6
+    assert not found.agrees
+    assert mark_of(found, found.p_value) == ""
+    text = answer(Row("new", (), {}, {}, comparison=found, p_value=found.p_value), "base")
+    assert text.startswith("no significant difference between new and base: ")
+    assert "but the ranks of the users point the other way; a t-test could have seen" in text
+    means = {"new": float(new.values.mean()), "base": 0.0}
+    scores = {"new": {"Recall@20": new}, "base": {"Recall@20": base}}
+    assert contest("Recall@20", means, scores, correction="holm", test="wilcoxon").winner is None
+    assert contest("Recall@20", means, scores, correction="holm").winner == ("new" if share == 0.05 else None)
+
+
+def test_a_mean_whose_interval_holds_zero_is_never_best_by_ranks():
+    new, base = skewed(0.0195, -0.5, -0.01), Scores(np.zeros((3, 2000)), pd.RangeIndex(2000), (0, 1, 2))
+    (found,) = compare_scores([(new, base)], ["Recall@20"], test="wilcoxon")
+    assert found.difference > 0
+    assert found.agrees
+    assert found.p_value < 1e-6
+    assert found.low < 0 < found.high
+    text = answer(Row("new", (), {}, {}, comparison=found, p_value=found.p_value), "base")
+    assert "no significant difference" in text
+    assert "but the interval holds 0" in text
+    scores = {"new": {"Recall@20": new}, "base": {"Recall@20": base}}
+    means = {"new": float(new.values.mean()), "base": 0.0}
+    assert contest("Recall@20", means, scores, correction="holm", test="wilcoxon").winner is None
 
 
 def test_the_terminal_shows_the_answer_first_and_every_metric(models):

@@ -60,7 +60,7 @@ def data(study: Study) -> Section | None:
     rows = [(NAMES.get(name, name.replace("_", " ")), _amount(value)) for name, value in about["statistics"].items()]
     body = table(("statistic", "value"), rows, caption=f"{study.name}, all parts together unless named")
     body += _graph(study.first)
-    body += Markup("").join(note(text) for text in about["notes"])
+    body += Markup("").join(note(text) for text in about.get("notes", ()))
     body += note(f"Fingerprint of the interactions: {about['fingerprint']}; of data and split: {study.identity}.")
     return Section("data", "Data", "What the models were trained and tested on.", body)
 

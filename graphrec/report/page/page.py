@@ -140,6 +140,8 @@ def _damage(run: RunFolder) -> str:
     try:
         if run.metrics()["test"] is None:
             return "its test set was not scored"
+        if "statistics" not in run.data():
+            return f"{run.path / 'data.json'} holds no statistics"
         run.history(), run.study(), couplings_of(run)
     except (ValueError, OSError) as error:
         return str(error)
