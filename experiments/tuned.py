@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -74,8 +75,8 @@ def collect_tables(out: Path, target: Path, order: list[str], reference: str) ->
         print(table.to_markdown())
 
 
-def main() -> None:
-    """Runs what is missing, or only collects."""
+def main() -> int:
+    """Runs what is missing, or only collects; returns 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
@@ -93,15 +94,18 @@ def main() -> None:
     torch.set_num_threads(options.threads * options.jobs)
     values = apply_overrides(load_yaml(options.config), options.overrides)
     values = only_datasets(values, options.only) if options.only else values
+    failed = 0
     if not options.collect:
         restore(options.out)
         for name, found in run_suite(values, options.out, jobs=options.jobs).items():
             for failure in found.failures:
                 print(f"failed: {name}, {failure}")
+                failed = 1
     order, reference = [*values["models"], *values.get("fusions", {})], options.reference or values["reference"]
     collect_studies(options.out)
     collect_tables(options.out, options.tables, order, reference)
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -41,6 +41,9 @@ class Search:
     choices: tuple[Any, ...] | None = None
 
     def __post_init__(self) -> None:
+        for bound in (self.low, self.high):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+                raise ConfigError(f"expected numbers as bounds, got {self._text()}")
         if self.choices is not None:
             if self.low is not None or self.high is not None or not self.choices:
                 raise ConfigError(f"expected choices alone, at least one, got {self._text()}")
@@ -57,7 +60,7 @@ class Search:
             "high": self.high,
             "choices": self.choices if self.choices is None else [*self.choices],
         }
-        return " and ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+        return " and ".join(f"{name} {value!r}" for name, value in given.items() if value is not None)
 
     def holds(self, value: Any) -> bool:
         """Returns whether a value lies in the range.
@@ -141,17 +144,33 @@ def unknown_name(name: str, known: Iterable[str], *, kind: str) -> str:
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(options) or 'none at all'}"
 
 
+class _Loader(yaml.SafeLoader):
+    """A loader that refuses a key that comes twice, of which YAML itself keeps the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Returns the mapping of a node.
+
+        Raises:
+            yaml.constructor.ConstructorError: If a key comes twice.
+        """
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML file whose top level is a mapping.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ConfigError: If the file is not YAML or holds something else than a mapping.
+        ConfigError: If the file is not YAML, holds something else than a mapping, or has a key twice in one mapping.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {str(path)!r}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):

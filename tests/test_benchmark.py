@@ -117,6 +117,13 @@ def test_benchmark_adds_the_oracle_where_the_truth_is_known(tmp_path):
     assert expected["Recall@5"] > places[0].metrics()["test"]["Recall@5"]
     with pytest.raises(RunFolderError, match="known ceiling, which is no model"):
         load(places[-1].path)
+    for name in ("data.json", "metrics.json", "users-test.parquet"):
+        kept = (places[-1].path / name).read_bytes()
+        (places[-1].path / name).write_text("{")
+        found = benchmark(SMALL | {"seeds": [0], "models": models}, tmp_path / "out", data=data)
+        assert [(failure.label, name in failure.reason) for failure in found.failures] == [("oracle", True)]
+        assert [run.path.parent.name for run in found.runs] == ["popularity"]
+        (places[-1].path / name).write_bytes(kept)
 
 
 class Truth:

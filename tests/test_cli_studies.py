@@ -116,6 +116,7 @@ def test_an_override_that_makes_a_row_wrong_stops_and_the_file_s_own_mistakes_do
     assert not (tmp_path / "out").exists()
     result = call("benchmark", tmp_path / "mine.yaml", "models.mf.model.embedding_dim=8", "--out", tmp_path / "out")
     assert result.exit_code == 1
+    assert "- could not be run: typo; see failures.json" in result.stdout
     assert "failed: typo: mine.yaml.models.typo.model.name: unknown model 'lightgnc'" in result.stdout.replace(
         "\n", " "
     )
@@ -171,6 +172,36 @@ def test_compare_goes_on_past_a_damaged_folder(call, runs, tmp_path):
     (tmp_path / "bad" / "users-test.parquet").write_bytes(b"PAR1")
     shutil.copy(runs / "mf" / "seed-0" / "data.json", tmp_path / "bad" / "data.json")
     assert "users-test.parquet" in call("compare", tmp_path).stderr.replace("\n", "")
+
+
+def test_compare_leaves_out_runs_of_other_data_and_names_them(call, runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs / "mf", other)
+    for path in other.rglob("data.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"identity": "other"}))
+        shutil.rmtree(path.parent / "dataset")  # what is left cannot be shown to be the same interactions
+    result = call("compare", runs / "popularity", other, runs / "ease")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("ease is better than popularity")
+    assert "│ mf" not in result.stdout
+    assert "left out: expected runs on the same data and split" in result.stderr.replace("\n", " ")
+    assert str(other) in result.stderr.replace("\n", "")
+    alone = call("compare", runs / "popularity", other)
+    assert alone.exit_code == 2
+    assert "at least two models" in alone.stderr
+
+
+def test_ablate_stops_before_anything_is_trained_where_a_row_is_wrong_or_not_measured(call, table, tmp_path):
+    common = ["--data", table, "--seeds", "0", "--out", tmp_path / "out"]
+    slash = call("ablate", "mf", "--switch", "no image/text: model.embedding_dim=4", *common)
+    assert slash.exit_code == 2
+    assert "expected a label that can name a folder" in slash.stderr
+    unmeasured = call("ablate", "mf", "evaluation.ks=[5]", "--switch", "model.embedding_dim=4", *common)
+    assert unmeasured.exit_code == 2
+    assert "unknown metric 'Recall@20': did you mean" in unmeasured.stderr
+    twice = call("ablate", "mf", "--grid", "model.embedding_dim=4,4", *common)
+    assert "expected different values on an axis" in twice.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_ablate_asks_for_a_known_metric_before_anything_is_trained(call, table, tmp_path):

@@ -88,6 +88,11 @@ def test_yaml_errors(tmp_path):
     (tmp_path / "code.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match="is not valid YAML"):
         load_yaml(tmp_path / "code.yaml")
+    (tmp_path / "twice.yaml").write_text("models:\n  mf: {a: 1}\n  ease: {a: 1}\n  mf: {a: 2}\n")
+    with pytest.raises(ConfigError, match=r"twice\.yaml is not valid YAML: .*'mf' comes twice"):
+        load_yaml(tmp_path / "twice.yaml")
+    (tmp_path / "merged.yaml").write_text("base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\n")
+    assert load_yaml(tmp_path / "merged.yaml")["other"] == {"a": 1, "b": 3}
 
 
 def test_merge_and_overrides_leave_the_base_alone():

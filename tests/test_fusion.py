@@ -74,6 +74,19 @@ def test_a_finished_fusion_is_not_made_again(data, found):
         load(fused[0].path)
 
 
+@pytest.mark.parametrize("name", ["users-test.parquet", "config.yaml", "data.json"])
+@pytest.mark.parametrize("label", ["sum", "gcn"])
+def test_a_finished_row_that_is_damaged_fails_alone(data, found, tmp_path, label, name):
+    shutil.copytree(found.runs[0].path.parent.parent, tmp_path, dirs_exist_ok=True)
+    damaged = tmp_path / label / "seed-1" / name
+    damaged.unlink()
+    damaged.write_text("{")
+    again = benchmark(CONFIG, tmp_path, data=data)
+    assert (again.failures[0].label, name in again.failures[0].reason) == (label, True)
+    kept = {run.metrics()["label"] for run in again.runs}
+    assert {"ease", "gcn"} <= kept
+
+
 @pytest.mark.parametrize(
     ("fusions", "message"),
     [

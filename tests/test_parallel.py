@@ -45,6 +45,38 @@ def test_a_process_that_dies_loses_its_own_task_only():
     assert found == {0: 0, 1: 1, 3: 3}
 
 
+def test_a_single_task_of_several_jobs_may_kill_its_process_too():
+    ((number, found),) = run_parallel(die_at_two, [2], jobs=2)
+    assert number == 0
+    assert isinstance(found, Exception)
+    assert list(run_parallel(die_at_two, [], jobs=2)) == []
+
+
+def die_at_once(task: int, shared: bytes) -> int:
+    if task == 0:
+        os._exit(3)
+    return task
+
+
+EARLY = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_parallel
+from graphrec.pipeline.parallel import run_parallel
+if __name__ == "__main__":
+    shared = bytes(2**24)  # more than a pipe holds: one process is started while the one before is at work
+    found = run_parallel(test_parallel.die_at_once, [0, 1], jobs=2, shared=shared)
+    print({{number: type(value).__name__ for number, value in sorted(found)}})
+"""
+
+
+def test_a_process_that_dies_while_another_is_being_started_holds_nobody_up(tmp_path):
+    script = tmp_path / "early.py"
+    script.write_text(EARLY.format(folder=str(Path(__file__).parent)))
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=True)
+    assert found.stdout.strip() == "{0: 'BrokenProcessPool', 1: 'int'}"
+
+
 def test_processes_share_the_cores():
     before = torch.get_num_threads()
     found = dict(run_parallel(threads, [0, 1, 2, 3], jobs=2))

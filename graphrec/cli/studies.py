@@ -12,7 +12,7 @@ from graphrec.config import ConfigError, apply_overrides, load_yaml, unknown_nam
 from graphrec.runtime import logger, rank
 
 if TYPE_CHECKING:
-    from graphrec.pipeline import BenchmarkResult
+    from graphrec.pipeline import BenchmarkConfig, BenchmarkResult
     from graphrec.report.ablation import AblationTable
     from graphrec.report.table import Report
     from graphrec.runs import RunFolder
@@ -103,21 +103,20 @@ def ablate(
     jobs: Jobs = 1,
 ) -> None:
     """Changes one thing at a time and shows what it costs, on validation unless the final table is asked for."""
-    from graphrec.evaluation.metrics import MetricAt
+    from graphrec.pipeline import BenchmarkConfig
     from graphrec.pipeline import benchmark as run_benchmark
     from graphrec.pipeline.ablation import ablation_config, axis_paths, grid_config
     from graphrec.report.ablation import ablation_table, grid_table, heat_map
 
     if bool(switch) == bool(grid):
         raise ConfigError("expected either --switch or --grid, got both or none; see graphrec ablate --help")
-    if metric is not None:
-        MetricAt.parse(metric)
     values, where = run_settings(target)
     values = with_root(apply_overrides(values, overrides or []), data_root)
     if data is not None:
         values = apply_overrides(values, [f"data.name={data}"])
     numbers = _seeds(seeds)
     config = ablation_config(values, switch, numbers) if switch else grid_config(values, grid or [], numbers)
+    _check_measured(metric, BenchmarkConfig.parse(config, where="ablation"))
     folder = out or Path("runs") / f"ablate-{_label(values, where).replace(':', '.')}"
     found = run_benchmark(config, folder, jobs=jobs, score_test=test)
     part = "test" if test else "valid"
@@ -147,6 +146,7 @@ def compare(
     if label is not None and len(label) != len(runs):
         raise ConfigError(f"expected a --label for each of the {len(runs)} folders, got {len(label)}")
     found = [_finished(runs[0]), *(_readable(path) for path in runs[1:])]  # without its reference there is no answer
+    found = [[run for run in part if _is_comparable(found[0][0], run)] for part in found]
     labels = None if label is None else [name for name, part in zip(label, found, strict=True) for _ in part]
     flat = [run for part in found for run in part]
     OUT.print(compare_runs(flat, metrics=metric, correction=correction, test=test, labels=labels).to_rich())
@@ -177,7 +177,9 @@ def present(found: BenchmarkResult, reference: str | None, out: Path) -> None:
         return
     if found.runs:
         labels = {run.metrics()["label"] for run in found.runs}
-        table = make_table(found.runs, reference=reference if reference in labels else None)
+        lost = dict.fromkeys(failure.label for failure in found.failures if failure.label not in labels)
+        notes = [f"could not be run: {', '.join(lost)}; see failures.json"] if lost else []
+        table = make_table(found.runs, reference=reference if reference in labels else None, footnotes=notes)
         _show_table(table)
         _say_written([*table.write(out), learning_curves(found.runs, out / "learning-curves.png")])
     for failure in found.failures:
@@ -198,6 +200,16 @@ def _say_written(paths: list[Path]) -> None:
         plain(f"wrote {path}")
 
 
+def _check_measured(metric: str | None, config: BenchmarkConfig) -> None:
+    """Refuses to compare rows by a metric that none of them will be measured by, before anything is trained."""
+    from graphrec.evaluation.metrics import MetricAt
+
+    measured = [one.label for one in MetricAt.expand(config.evaluation.metrics, config.evaluation.ks)]
+    wanted = MetricAt.parse(metric or config.training.metric).label
+    if wanted not in measured:
+        raise ConfigError(f"{unknown_name(wanted, measured, kind='metric')}; see evaluation.metrics and evaluation.ks")
+
+
 def _fail(found: BenchmarkResult) -> None:
     for failure in found.failures:
         plain(f"failed: {failure}")
@@ -215,6 +227,18 @@ def _finished(path: Path) -> list[RunFolder]:
     for reason in problems.values():
         log.warning("left out: %s", reason)
     return found
+
+
+def _is_comparable(reference: RunFolder, run: RunFolder) -> bool:
+    """Returns whether a run is on the data of the reference; says so if it is not."""
+    from graphrec.report.groups import check_data
+
+    try:
+        check_data([reference, run])
+    except ValueError as error:
+        log.warning("left out: %s", error)
+        return False
+    return True
 
 
 def _readable(path: Path) -> list[RunFolder]:

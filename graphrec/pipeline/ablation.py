@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from graphrec.config import ConfigError, apply_overrides, merge, unknown_name
-from graphrec.pipeline.config import RunConfig
+from graphrec.pipeline.config import RunConfig, check_label
 
 BASE = "base"
 OPEN = ("model", "training", "graph", "features")
@@ -56,6 +56,7 @@ def ablation_config(
     changes: dict[str, dict[str, Any]] = {BASE: {}}
     for switch in switches:
         label, overrides = _parts(switch)
+        check_label(label, "the label of a switch")
         if label in changes:
             raise ConfigError(f"expected a different label for every switch, got {label!r} twice")
         changes[label] = apply_overrides({}, overrides)
@@ -166,6 +167,8 @@ def _axis(text: str) -> tuple[str, list[Any]]:
         values = yaml.safe_load(f"[{listed}]") if separator and path else None
     except yaml.YAMLError:
         values = None
+    if values and len({repr(value) for value in values}) < len(values):
+        raise ConfigError(f"expected different values on an axis, got {text!r}")
     if not values:
         raise ConfigError(f"expected an axis like 'model.num_layers=1,2,3', got {text!r}")
     return path, values

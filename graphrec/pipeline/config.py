@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator
 
 from graphrec.config import Config, ConfigError, merge, unknown_name
 from graphrec.data.splits import SplitConfig
@@ -104,14 +104,6 @@ class RunConfig(Config):
     model: ModelChoice
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-
-    @model_validator(mode="after")
-    def _check_metric(self) -> Self:
-        try:
-            MetricAt.parse(self.training.metric)
-        except ValueError as error:
-            raise ValueError(f"training.metric: {error}") from None
-        return self
 
     @classmethod
     def parse(cls, values: Mapping[str, Any] | None = None, *, where: str = "") -> Self:

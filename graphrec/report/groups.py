@@ -81,11 +81,8 @@ def check_data(runs: Sequence[RunFolder]) -> None:
     """
     found = _by_identity(runs)
     if len(found) > 1 and len({split_of([run]) for run in found.values()}) > 1:
-        names = sorted({run.data()["name"] for run in runs})
-        raise ValueError(
-            f"expected runs on the same data and split, got {len(found)} different ones of {names}; "
-            "make a table of each"
-        )
+        places = "; ".join(f"{run.data()['name']} in {run.path}" for run in found.values())
+        raise ValueError(f"expected runs on the same data and split, got others: {places}; make a table of each")
 
 
 def split_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from graphrec.config import Config, ConfigError, Search
@@ -61,6 +61,12 @@ class TrainingConfig(Config):
     device: str = "auto"
     devices: Annotated[int, Field(ge=1)] = 1
     """Processes, one device each; more than one trains with DistributedDataParallel."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        MetricAt.parse(text)
+        return text
 
 
 @dataclass(frozen=True)

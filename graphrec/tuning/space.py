@@ -207,10 +207,19 @@ def _search(label: str, entry: Any) -> Search:
             if unknown:
                 raise ConfigError(unknown_name(str(unknown[0]), Search.__dataclass_fields__, kind="key"))
             choices = entry.get("choices")
-            return Search(**{**entry, "choices": None if choices is None else tuple(choices)})
+            bounds = {name: _number(entry[name]) for name in ("low", "high") if name in entry}
+            return Search(**{**entry, **bounds, "choices": None if choices is None else tuple(choices)})
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{label}: {error}") from None
     raise ConfigError(f"{label}: expected a range, a list of choices, true or false, got {entry!r}")
+
+
+def _number(bound: Any) -> Any:
+    """Returns a bound that YAML takes for a text, such as 1e-4, as the number it is."""
+    try:
+        return float(bound) if isinstance(bound, str) else bound
+    except ValueError:
+        return bound
 
 
 def _check_bounds(parameter: Parameter, settings: RunConfig, where: str) -> None:

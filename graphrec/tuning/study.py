@@ -58,7 +58,10 @@ class Study:
         """
         errors = self.trials["error"].dropna()
         if not self.front and len(errors):
-            raise TuningError(f"all {len(errors)} trials in {str(self.folder)!r} failed; the first: {errors.iloc[0]}")
+            raise TuningError(
+                f"all {len(errors)} trials in {str(self.folder)!r} failed; the first: {errors.iloc[0]}; "
+                "once that is mended, delete the folder or ask for more trials"
+            )
         if not self.front:
             raise TuningError(f"no trial of the study in {str(self.folder)!r} was finished; give it more time")
         return self

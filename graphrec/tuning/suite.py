@@ -79,7 +79,9 @@ def run_suite(
       are taken as they are.
 
     Runs lie in ``<folder>/<data set>/<label>/seed-<seed>``, studies in ``…/<label>/tuning``, and the settings that
-    were found, as a benchmark file of their own, in ``<folder>/<data set>/benchmark.yaml``.
+    were found, as a benchmark file of their own, in ``<folder>/<data set>/benchmark.yaml``. A model or a data set whose
+    own settings are wrong, which is found before anything is run, and a model that could not be tuned are reported among
+    the failures, also in ``<folder>/<data set>/failures.json``; the others are run.
 
     Args:
         config: A mapping, or the path of a YAML file.
@@ -88,9 +90,6 @@ def run_suite(
         data: A data set to use in place of the named one, where there is a single one.
         where: How the settings are called in error messages; the name of the file by default.
         after: Called with the name and the result of every data set once it is done.
-
-    A model or a data set whose own settings are wrong, which is found before anything is run, and a model that could
-    not be tuned are reported among the failures; the others are run.
 
     Returns:
         Runs and failures by the name of the data set.

@@ -167,7 +167,7 @@ def test_bad_input(runs, write):
     with pytest.raises(ConfigError, match="has no scores on the test set"):
         ablation_table(runs, part="test")
     other = write("elsewhere", data={"name": "other", "identity": "b"})
-    with pytest.raises(ValueError, match=r"same data and split, got 2 different ones of \['other', 'tiny'\]"):
+    with pytest.raises(ValueError, match=r"same data and split, got others: .*other in "):
         ablation_table([*runs, other])
 
 

@@ -62,6 +62,11 @@ def test_whole_numbers_stay_whole_and_others_do_not():
     assert found["model.shrinkage"].distribution() == optuna.distributions.FloatDistribution(0, 100)
 
 
+def test_bounds_that_yaml_takes_for_texts_are_numbers():
+    found = search_space({"model": "lightgcn"}, {"model.l2": {"low": "1e-6", "high": "1e-2", "log": True}})
+    assert (found["model.l2"].search.low, found["model.l2"].search.high) == (1e-6, 1e-2)
+
+
 def test_lists_to_choose_from_are_kept_as_texts_and_come_back():
     found = search_space({"model": "hetero-lightgcn"}, {"model.relations": [["text"], ["text", "image"], None]})
     parameter = found["model.relations"]
@@ -88,7 +93,7 @@ def test_a_parameter_is_read_back_as_it_was_described(model):
         ({"model.l2": []}, "at least one"),
         ({"model.l2": {"low": 0, "high": 1, "log": True}}, "low > 0"),
         ({"model.l2": {"lo": 0, "high": 1}}, "did you mean 'low'"),
-        ({"model.l2": {"low": "a", "high": "b"}}, "valid number"),
+        ({"model.l2": {"low": "a", "high": "b"}}, "expected numbers as bounds, got low 'a'"),
         ({"model.l2": 0.5}, "got 0.5"),
         ({"model.l2": {"low": -1, "high": 1}}, "-1 cannot be used"),
         ({"model.num_layers": {"low": 0.5, "high": 3}}, "whole numbers"),

@@ -11,7 +11,7 @@ from graphrec.models.ease import EASEConfig
 from graphrec.pipeline.benchmark import read_failures
 from graphrec.testing import block_data
 from graphrec.tuning import TuningError
-from graphrec.tuning.suite import read_suite, run_suite
+from graphrec.tuning.suite import only_datasets, read_suite, run_suite
 
 TRAINING = {"max_epochs": 2, "batch_size": 64, "metric": "Recall@5"}
 SMALL = {"graph": {"neighbors": 4}, "evaluation": {"ks": [5], "metrics": ["recall"]}, "training": TRAINING}
@@ -138,6 +138,50 @@ def test_a_data_set_with_wrong_settings_stops_no_other(tmp_path):
     }
     with pytest.raises(ConfigError, match=r"datasets\.bad\.evaluation"):
         read_suite(config)
+
+
+def test_a_label_that_only_a_data_set_has_must_say_what_it_is():
+    small = {"name": "synthetic:300"}
+    for models, message in (
+        ({"mff": {"training": {"max_epochs": 2}}}, r"datasets\.b\.models: unknown label 'mff'"),
+        ({"eas": None}, r"datasets\.b\.models: unknown label 'eas': did you mean 'ease'"),
+    ):
+        datasets = {"a": {"data": small}, "b": {"data": small, "models": models}}
+        with pytest.raises(ConfigError, match=message):
+            read_suite(SMALL | {"models": MODELS | {}, "tuning": {"trials": 1}, "datasets": datasets})
+    own = {"a": {"data": small, "models": {"own": {"model": {"name": "mf"}}}}}
+    parts = read_suite(SMALL | {"models": MODELS, "tuning": {"trials": 1}, "datasets": own})
+    assert [*parts["a"].values["models"]] == [*MODELS, "own"]
+
+
+def test_labels_that_look_like_numbers_are_texts(tmp_path):
+    datasets = {5: {"data": {"name": "synthetic:300"}}}
+    models = {1: {"model": {"name": "popularity"}}, 2: {"model": {"name": "eas"}}}
+    config = SMALL | {"seeds": [0], "models": models, "datasets": datasets}
+    found = run_suite(only_datasets(config, ["5"]), tmp_path)["5"]
+    assert found.runs[0].metrics()["label"] == "1"
+    assert [failure.label for failure in found.failures] == ["2"]
+    with pytest.raises(ConfigError, match="unknown data set 'nope'"):
+        only_datasets(config, ["nope"])
+    with pytest.raises(ConfigError, match="datasets: expected what is different by data set"):
+        only_datasets({"datasets": ["a"]}, ["a"])
+
+
+def test_a_model_left_empty_is_no_model_where_there_are_no_data_sets(data, tmp_path):
+    models = {"popularity": MODELS["popularity"], "mf": None}
+    found = run_suite(SMALL | {"seeds": [0], "models": models}, tmp_path, data=data)[""]
+    assert [failure.label for failure in found.failures] == ["mf"]
+
+
+def test_all_that_failed_is_kept_where_nothing_of_a_data_set_could_be_run(tmp_path):
+    broken = {"model": {"name": "mf"}, "training": {"learning_rate": 1e30, "max_epochs": 1}}
+    datasets = {"good": {"data": {"name": "synthetic:300"}, "models": {"mf": None, "typo": None}},
+                "bad": {"data": {"name": "synthetic:300"}, "models": {"popularity": None}}}  # fmt: skip
+    models = {"popularity": MODELS["popularity"], "mf": broken, "typo": {"model": {"name": "lightgnc"}}}
+    found = run_suite(SMALL | {"seeds": [0], "models": models, "datasets": datasets}, tmp_path)
+    assert not found["good"].failures
+    assert [failure.label for failure in found["bad"].failures] == ["typo", "mf"]
+    assert read_failures(tmp_path / "bad") == {tmp_path / "bad": found["bad"].failures}
 
 
 @pytest.mark.parametrize(

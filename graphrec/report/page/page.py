@@ -165,7 +165,15 @@ def _studies(
             found.append(make_study(group, folder, reference=reference, metrics=metrics))
         except (ValueError, OSError) as error:
             left_out |= {str(run.path): str(error) for run in group}
-    return found
+    names = [study.name for study in found]
+    return [study if names.count(study.name) == 1 else _named_by_folder(study, folder) for study in found]
+
+
+def _named_by_folder(study: Study, folder: Path) -> Study:
+    """Returns a study of data that another benchmark has too, named by the folder of its own."""
+    place = study.first.path.parent.parent
+    own = place.relative_to(folder.resolve()).as_posix() if place.is_relative_to(folder.resolve()) else place.name
+    return replace(study, name=f"{study.name} ({own})")
 
 
 def _clean(runs: list[RunFolder], left_out: dict[str, str]) -> list[RunFolder]:

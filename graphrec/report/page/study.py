@@ -117,7 +117,10 @@ def _first(load: Callable[[Path], T], paths: Iterable[Path]) -> T | None:
 
 
 def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
-    """Groups runs by the interactions they were trained and tested on; features may differ, as in a knock-out study."""
+    """Groups runs by the interactions they were trained and tested on; features may differ, as in a knock-out study.
+
+    Where a label has a seed twice, the benchmarks in which they lie are groups of their own.
+    """
     groups: dict[str, list[RunFolder]] = {}
     for run in runs:
         groups.setdefault(run.data()["identity"], []).append(run)
@@ -125,7 +128,17 @@ def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
     for identity, found in groups.items():
         split = (identity,) if len(groups) == 1 else split_of(found)
         merged.setdefault(split, []).extend(found)
-    return [sorted(found, key=lambda run: run.path) for found in merged.values()]
+    return [sorted(part, key=lambda run: run.path) for found in merged.values() for part in _apart(found)]
+
+
+def _apart(runs: list[RunFolder]) -> list[list[RunFolder]]:
+    """Returns the runs by the folder of their benchmark where they would clash otherwise, else together."""
+    by_folder: dict[Path, list[RunFolder]] = {}
+    for run in runs:
+        by_folder.setdefault(run.path.parent.parent, []).append(run)
+    cells = [{(run.metrics()["label"], run.metrics()["seed"]) for run in found} for found in by_folder.values()]
+    clash = sum(map(len, cells)) > len(set().union(*cells))
+    return [*by_folder.values()] if clash else [runs]
 
 
 def make_study(

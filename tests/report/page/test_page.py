@@ -99,6 +99,19 @@ def test_damaged_and_unscored_runs_are_named_and_the_rest_is_shown(made, tmp_pat
     assert '<th scope="row">hetero</th>' in text
 
 
+def test_benchmarks_of_the_same_data_become_chapters_of_their_own(write, tmp_path):
+    folder = write("a").path.parents[1]
+    write("b")
+    both = tmp_path / "both"
+    for name in ("one", "two"):
+        shutil.copytree(folder, both / name)
+    text = write_page(both, sections=("charts_results:main_table",)).read_text(encoding="utf-8")
+    names = re.findall(r'<h2 id="d\d-title">(.*?)</h2>', text)
+    assert [name.partition(" (")[2] for name in names] == ["one)", "two)"]
+    assert 'id="left-out"' not in text
+    assert len(list(both.glob("table-*.csv"))) == 2
+
+
 def test_what_a_benchmark_could_not_run_is_named(write):
     folder = write("a").path.parents[1]
     write_failures(folder, [Failure("typo", None, "unknown model <b>"), Failure("mf", 3, "loss became nan")])

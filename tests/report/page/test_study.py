@@ -79,6 +79,12 @@ def test_runs_are_of_the_same_data_where_only_features_differ(made, write, tmp_p
         about = json.loads(path.read_text()) | {"identity": "of other features"}
         path.unlink()
         path.write_text(json.dumps(about))
+    together = [*scan_runs(made)[0], *scan_runs(tmp_path / "noise")[0]]
+    assert sorted(len(found) for found in by_data(together)) == [2, 5]  # a label has a seed twice
+    for path in (tmp_path / "noise").rglob("metrics.json"):
+        about = json.loads(path.read_text()) | {"label": "noise"}
+        path.unlink()
+        path.write_text(json.dumps(about))
     runs = [*scan_runs(made)[0], *scan_runs(tmp_path / "noise")[0], write("a")]
     assert [len(found) for found in by_data(runs)] == [7, 1]
 
