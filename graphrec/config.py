@@ -153,10 +153,12 @@ class _Loader(yaml.SafeLoader):
         Raises:
             yaml.constructor.ConstructorError: If a key comes twice.
         """
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", node.start_mark)
+        known: list[Any] = []
+        for place in (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
+            key = self.construct_object(place, deep=True)
+            if key in known:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", place.start_mark)
+            known.append(key)
         return super().construct_mapping(node, deep)
 
 

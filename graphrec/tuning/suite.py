@@ -80,8 +80,8 @@ def run_suite(
 
     Runs lie in ``<folder>/<data set>/<label>/seed-<seed>``, studies in ``…/<label>/tuning``, and the settings that
     were found, as a benchmark file of their own, in ``<folder>/<data set>/benchmark.yaml``. A model or a data set whose
-    own settings are wrong, which is found before anything is run, and a model that could not be tuned are reported among
-    the failures, also in ``<folder>/<data set>/failures.json``; the others are run.
+    own settings are wrong, which is found before anything is run, and a model that could not be tuned are among the
+    failures, also in ``<folder>/<data set>/failures.json``; the others are run.
 
     Args:
         config: A mapping, or the path of a YAML file.
