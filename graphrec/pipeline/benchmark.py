@@ -164,7 +164,7 @@ def attempt(
     found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
     if score_test and runs:
         runs, found = _with_more(settings, shared, root, runs, found)
-    if root.is_dir():
+    if (root / SETTINGS).is_file():  # else nothing was run here, ever
         write_failures(root, found)
     return BenchmarkResult(runs, found, settings.reference), None if runs else next(iter(errors.values()))
 

@@ -135,7 +135,8 @@ def _apart(runs: list[RunFolder]) -> list[list[RunFolder]]:
     """Returns the runs by the folder of their benchmark where they would clash otherwise, else together."""
     by_folder: dict[Path, list[RunFolder]] = {}
     for run in runs:
-        by_folder.setdefault(run.path.parent.parent, []).append(run)
+        own = run.path if run.metrics()["kind"] == ORACLE else run.path.parent  # <label>/seed-<n>, or oracle
+        by_folder.setdefault(own.parent, []).append(run)
     cells = [{(run.metrics()["label"], run.metrics()["seed"]) for run in found} for found in by_folder.values()]
     clash = sum(map(len, cells)) > len(set().union(*cells))
     return [*by_folder.values()] if clash else [runs]
