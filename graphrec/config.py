@@ -147,19 +147,19 @@ def unknown_name(name: str, known: Iterable[str], *, kind: str) -> str:
 class _Loader(yaml.SafeLoader):
     """A loader that refuses a key that comes twice, of which YAML itself keeps the last without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Returns the mapping of a node.
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Returns the node of a mapping, before anything is merged into it.
 
         Raises:
-            yaml.constructor.ConstructorError: If a key comes twice.
+            yaml.composer.ComposerError: If a key comes twice.
         """
-        known: list[Any] = []
-        for place in (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
-            key = self.construct_object(place, deep=True)
-            if key in known:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", place.start_mark)
-            known.append(key)
-        return super().construct_mapping(node, deep)
+        node = super().compose_mapping_node(anchor)
+        known = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in known:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} comes twice", key.start_mark)
+            known.add((key.tag, key.value))
+        return node
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def resolve_device(name: str = "auto") -> torch.device:
 def share_machine(place: int, jobs: int) -> None:
     """Gives one of several processes its share of the machine: some of the cores, and one of the GPUs in turn.
 
+    A single one keeps all of it.
+
     Called before CUDA is used in the process.
 
     Args:
@@ -142,6 +144,8 @@ def share_machine(place: int, jobs: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    if jobs == 1:
+        return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = (
         list(range(torch.cuda.device_count())) if visible is None else [part for part in visible.split(",") if part]

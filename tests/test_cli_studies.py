@@ -128,6 +128,18 @@ def test_an_override_that_makes_a_row_wrong_stops_and_the_file_s_own_mistakes_do
     assert not (tmp_path / "out" / "failures.json").exists()
 
 
+def test_an_override_may_mend_a_data_set_whose_rows_are_wrong_too(call, config, tmp_path):
+    values = load_yaml(config)
+    values["models"]["typo"] = {"model": {"name": "lightgnc"}}
+    data = {"data": values.pop("data")}
+    values["datasets"] = {"a": data, "b": data | {"seeds": 3}}
+    (tmp_path / "mine.yaml").write_text(dump_yaml(values))
+    result = call("benchmark", tmp_path / "mine.yaml", "datasets.b.seeds=[0]", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert (tmp_path / "out" / "b" / "mf" / "seed-0" / "metrics.json").is_file()
+    assert result.stdout.count("failed: typo") == 2
+
+
 def test_benchmark_says_what_failed_and_shows_the_rest(call, config, tmp_path):
     result = call("benchmark", config, "models.mf.training.learning_rate=1e30", "--out", tmp_path / "out")
     assert result.exit_code == 1
@@ -184,7 +196,7 @@ def test_compare_leaves_out_runs_of_other_data_and_names_them(call, runs, tmp_pa
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("ease is better than popularity")
     assert "│ mf" not in result.stdout
-    assert "left out: expected runs on the same data and split" in result.stderr.replace("\n", " ")
+    assert "expected runs on the same data and split" in " ".join(result.stderr.split())
     assert str(other) in result.stderr.replace("\n", "")
     alone = call("compare", runs / "popularity", other)
     assert alone.exit_code == 2
@@ -200,6 +212,7 @@ def test_ablate_stops_before_anything_is_trained_where_a_row_is_wrong_or_not_mea
     assert unmeasured.exit_code == 2
     assert "unknown metric 'Recall@20': did you mean" in unmeasured.stderr
     twice = call("ablate", "mf", "--grid", "model.embedding_dim=4,4", *common)
+    assert twice.exit_code == 2
     assert "expected different values on an axis" in twice.stderr
     assert not (tmp_path / "out").exists()
 

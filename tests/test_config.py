@@ -91,8 +91,11 @@ def test_yaml_errors(tmp_path):
     (tmp_path / "twice.yaml").write_text("models:\n  mf: {a: 1}\n  ease: {a: 1}\n  mf: {a: 2}\n")
     with pytest.raises(ConfigError, match=r"twice\.yaml is not valid YAML: .*'mf' comes twice"):
         load_yaml(tmp_path / "twice.yaml")
-    (tmp_path / "merged.yaml").write_text("base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\n")
-    assert load_yaml(tmp_path / "merged.yaml")["other"] == {"a": 1, "b": 3}
+    (tmp_path / "merged.yaml").write_text(
+        "base: &base {a: 1, b: 2}\nother:\n  c: &c {<<: *base, b: 3}\nmore: {<<: *c, b: 4}\n"
+    )
+    merged = load_yaml(tmp_path / "merged.yaml")
+    assert (merged["other"]["c"], merged["more"]) == ({"a": 1, "b": 3}, {"a": 1, "b": 4})
 
 
 def test_merge_and_overrides_leave_the_base_alone():

@@ -164,7 +164,7 @@ def attempt(
     found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
     if score_test and runs:
         runs, found = _with_more(settings, shared, root, runs, found)
-    if (root / SETTINGS).is_file():  # else nothing was run here, ever
+    if runs or is_benchmark(root):
         write_failures(root, found)
     return BenchmarkResult(runs, found, settings.reference), None if runs else next(iter(errors.values()))
 
@@ -172,6 +172,11 @@ def attempt(
 def failures_of(wrong: Mapping[str, Exception]) -> list[Failure]:
     """Returns the failures of rows that cannot be run at all, by label."""
     return [Failure(str(label), None, reason(error)) for label, error in wrong.items()]
+
+
+def is_benchmark(folder: Path) -> bool:
+    """Returns whether a benchmark was run in a folder before; others are left as they are."""
+    return any((folder / name).is_file() for name in (SETTINGS, FAILURES))
 
 
 def write_failures(root: Path, failures: Sequence[Failure]) -> None:

@@ -110,8 +110,8 @@ def _best(options: Sequence[str], by_label: Mapping[str, Mapping[int, RunFolder]
 
 def _valid(run: RunFolder) -> float:
     metrics = run.metrics()
-    name = metrics["metric"]
-    if name not in (metrics["valid"] or {}):
+    name = metrics.get("metric")
+    if name not in (metrics.get("valid") or {}):
         raise RunFolderError(f"expected {name!r} on validation in {str(run.path)!r} to choose a fusion by, got none")
     return float(metrics["valid"][name])
 

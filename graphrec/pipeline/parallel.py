@@ -64,7 +64,13 @@ def _pooled(
     wanted, here = context.Pipe(duplex=False)  # ends when this process closes its end, or dies
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(places, jobs, level, wanted, shared))
     try:
-        futures: dict[Future[Any], int] = {pool.submit(_call, function, task): key for key, task in tasks.items()}
+        futures: dict[Future[Any], int] = {}
+        late: dict[int, BrokenProcessPool] = {}
+        for key, task in tasks.items():
+            try:
+                futures[pool.submit(_call, function, task)] = key
+            except BrokenProcessPool as broken:  # a worker died while the next one was being started
+                late[key] = broken
         for future in as_completed(futures):
             error = future.exception()
             if error is not None and not isinstance(error, Exception):
@@ -72,6 +78,7 @@ def _pooled(
             if isinstance(error, BrokenProcessPool):
                 here.close()  # a worker that was still being started would wait for ever
             yield futures[future], future.result() if error is None else error
+        yield from late.items()
     except BaseException:
         here.close()
         raise

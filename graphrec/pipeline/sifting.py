@@ -34,6 +34,7 @@ def sift(
     Raises:
         ConfigError: If what the rows share is wrong, or no model is left; the first error then.
     """
+    values = with_text_labels(values, where=where)
     models, fusions = values.get("models"), values.get("fusions") or {}
     if not isinstance(models, Mapping) or not models or not isinstance(fusions, Mapping):
         BenchmarkConfig.parse(values, where=where)
@@ -59,6 +60,40 @@ def sift(
         del sifted["reference"]
     BenchmarkConfig.parse(sifted, where=where)
     return sifted, wrong
+
+
+def with_text_labels(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[str, Any]:
+    """Returns a benchmark file whose labels and names of data sets are texts, also where they look like numbers.
+
+    >>> with_text_labels({"models": {1: {"model": {"name": "mf"}}}, "reference": 1})
+    {'models': {'1': {'model': {'name': 'mf'}}}, 'reference': '1'}
+
+    Raises:
+        ConfigError: If two of them are the same text.
+    """
+    found = dict(values)
+    for section in ("models", "fusions", "datasets"):
+        entries = found.get(section)
+        if isinstance(entries, Mapping):
+            found[section] = {str(label): entry for label, entry in entries.items()}
+            if len(found[section]) < len(entries):
+                raise ConfigError(f"{where}.{section}: expected different labels, got {[*entries]}")
+    for section, convert in (("fusions", _with_text_parts), ("datasets", with_text_labels)):
+        if isinstance(found.get(section), Mapping):
+            parts = found[section].items()
+            found[section] = {label: convert(part) if isinstance(part, Mapping) else part for label, part in parts}
+    if isinstance(found.get("reference"), int | float):
+        found["reference"] = str(found["reference"])
+    return found
+
+
+def _with_text_parts(fusion: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {name: [str(part) for part in fusion[name]] for name in ("first", "second") if _is_list(fusion.get(name))}
+    return {**fusion, **parts}
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _fault_of_model(label: str, alone: Mapping[str, Any], where: str, check: Check | None) -> ConfigError | None:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from graphrec.runs import RunFolder
 
 UNTUNED = "settings as given"
+ALSO = {
+    "t": "",
+    "wilcoxon": ", the mean, its interval and the ranks of the users on the same side",
+    "permutation": ", the interval of the mean on the same side",
+}
 ENDED = ("complete", "pruned", "failed")  # states of trials that were run to an end of their own
 
 
@@ -70,7 +75,7 @@ def _marks(table: Report, models: Sequence[Row]) -> list[str]:
         return []
     over = "users and seeds" if any(len(row.runs) > 1 for row in models) else "users"
     rule = f"{TESTS[table.test]} over {over}, p < {LEVEL} after {CORRECTION_NAMES[table.correction]}"
-    notes = [f"significant: {rule} for the models of a column", bold_rule(table)]
+    notes = [f"significant: {rule} for the models of a column{ALSO[table.test]}", bold_rule(table)]
     if table.reference is not None:
         covered = {found.covers_training for row in table.rows for found in row.comparisons.values()}
         of_models = f"{MARKS[0]} better, {MARKS[1]} worse than {table.reference}"

@@ -116,7 +116,7 @@ def check_seeds(label: str, runs: Sequence[RunFolder]) -> None:
 def _check_settings(label: str, runs: list[RunFolder]) -> None:
     if len(runs) < 2:
         return
-    settings = [(run.metrics()["refit"], _without_seeds(run.config().get("model"))) for run in runs]
+    settings = [(run.metrics().get("refit"), _without_seeds(run.config().get("model"))) for run in runs]
     for run, found in zip(runs, settings, strict=True):
         if found != settings[0]:
             raise ValueError(

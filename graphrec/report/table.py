@@ -195,7 +195,7 @@ def _row(label: str, runs: list[RunFolder], columns: tuple[str, ...], scores: By
         mean={name: float(value.mean()) for name, value in values.items()},
         deviation={name: float(value.std(ddof=1)) if several else math.nan for name, value in values.items()},
         is_ceiling=found[0]["kind"] == ORACLE,
-        is_refit=found[0]["refit"],
+        is_refit=bool(found[0].get("refit")),
         intervals=MappingProxyType({name: interval(one) for name, one in scores.items()}),
     )
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from graphrec.config import ConfigError, load_yaml, merge, unknown_name
 from graphrec.data.dataset import Dataset
-from graphrec.pipeline.benchmark import BenchmarkResult, Failure, attempt, failures_of, write_failures
+from graphrec.pipeline.benchmark import BenchmarkResult, Failure, attempt, failures_of, is_benchmark, write_failures
 from graphrec.pipeline.cells import SharedWork, reason
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig, check_label
 from graphrec.pipeline.prepare import load_data
-from graphrec.pipeline.sifting import sift
+from graphrec.pipeline.sifting import sift, with_text_labels
 from graphrec.runs import STUDY
 from graphrec.runtime import logger
 from graphrec.tuning.config import TuningConfig
@@ -113,12 +113,13 @@ def run_suite(
             found[name], error = _run_part(_sound(part), root, jobs, data)
         except Exception as caught:
             found[name], error = BenchmarkResult([], failures_of({"every model": caught})), caught
-        if error is not None and len(parts) == 1:
-            raise error
         if error is not None:
+            if is_benchmark(root) or (len(parts) > 1 and not root.exists()):
+                write_failures(root, found[name].failures)
+            if len(parts) == 1:
+                raise error
             if error is not part:  # which was said at the start
                 log.error("%s failed: %s", name, reason(error))
-            write_failures(root, found[name].failures)
         if after is not None:
             after(name, found[name])
     return found
@@ -154,22 +155,6 @@ def read_suite(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[s
     return {name: _sound(part) for name, part in parts.items()}
 
 
-def with_text_labels(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a benchmark file whose labels and names of data sets are texts, also where they look like numbers.
-
-    >>> with_text_labels({"models": {1: {"model": {"name": "mf"}}}})
-    {'models': {'1': {'model': {'name': 'mf'}}}}
-    """
-    found = dict(values)
-    for section in ("models", "fusions", "datasets"):
-        if isinstance(found.get(section), Mapping):
-            found[section] = {str(label): entry for label, entry in found[section].items()}
-    if isinstance(found.get("datasets"), Mapping):
-        parts = found["datasets"].items()
-        found["datasets"] = {name: with_text_labels(part) if _is_mapping(part) else part for name, part in parts}
-    return found
-
-
 def faults_of(values: Mapping[str, Any], *, where: str = "benchmark") -> dict[tuple[str, str], ConfigError]:
     """Returns what is wrong with single rows of a benchmark file, by data set and label, and with data sets, by name.
 
@@ -196,7 +181,7 @@ def _sift_suite(values: Mapping[str, Any], where: str) -> dict[str, Part | Confi
     Raises:
         ConfigError: If not one of them is right.
     """
-    shared = with_text_labels(values)
+    shared = with_text_labels(values, where=where)
     named = shared.pop("datasets", None)
     if named is None:
         return {"": _read_part("", shared, where)}

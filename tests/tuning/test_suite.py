@@ -8,7 +8,7 @@ import pytest
 
 from graphrec.config import ConfigError, load_yaml
 from graphrec.models.ease import EASEConfig
-from graphrec.pipeline.benchmark import read_failures
+from graphrec.pipeline.benchmark import benchmark, read_failures
 from graphrec.testing import block_data
 from graphrec.tuning import TuningError
 from graphrec.tuning.suite import only_datasets, read_suite, run_suite
@@ -161,6 +161,13 @@ def test_labels_that_look_like_numbers_are_texts(tmp_path):
     found = run_suite(only_datasets(config, ["5"]), tmp_path)["5"]
     assert found.runs[0].metrics()["label"] == "1"
     assert [failure.label for failure in found.failures] == ["2"]
+    fusions = {"sum": {"first": [1], "second": [1], "weights": [0.5]}}
+    alone = {name: value for name, value in config.items() if name != "datasets"}
+    fused = benchmark(alone | {"fusions": fusions, "reference": 1}, tmp_path / "alone", data=block_data())
+    assert [run.metrics()["label"] for run in fused.runs] == ["1", "sum"]
+    assert fused.reference == "1"
+    with pytest.raises(ConfigError, match=r"models: expected different labels, got \[1, 2, '1'\]"):
+        read_suite(alone | {"models": models | {"1": models[1]}})
     with pytest.raises(ConfigError, match="unknown data set 'nope'"):
         only_datasets(config, ["nope"])
     with pytest.raises(ConfigError, match="datasets: expected what is different by data set"):
@@ -182,6 +189,22 @@ def test_all_that_failed_is_kept_where_nothing_of_a_data_set_could_be_run(tmp_pa
     assert not found["good"].failures
     assert [failure.label for failure in found["bad"].failures] == ["typo", "mf"]
     assert read_failures(tmp_path / "bad") == {tmp_path / "bad": found["bad"].failures}
+
+
+def test_failures_are_not_written_into_folders_of_something_else(data, tmp_path):
+    bad = {"model": {"name": "freedom", "weights": {"smell": 1.0}}, "search": {}}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    config = TUNED | {"models": {"bad": bad}, "seeds": [0]}
+    for folder in (tmp_path / "mine", tmp_path / "new"):
+        with pytest.raises(TuningError):
+            run_suite(config, folder, data=data)
+        assert not (folder / "failures.json").exists()
+    run_suite(config | {"models": {"bad": bad, "ease": MODELS["ease"]}}, tmp_path / "new", data=data)
+    (tmp_path / "new" / "failures.json").write_text("{}")
+    with pytest.raises(TuningError):
+        run_suite(config, tmp_path / "new", data=data)
+    assert [failure.label for failure in read_failures(tmp_path / "new")[tmp_path / "new"]] == ["bad"]
 
 
 @pytest.mark.parametrize(

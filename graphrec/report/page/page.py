@@ -145,6 +145,8 @@ def _damage(run: RunFolder) -> str:
         run.history(), run.study(), couplings_of(run)
     except (ValueError, OSError) as error:
         return str(error)
+    except KeyError as error:
+        return f"{run.path} lacks {error}"
     return ""
 
 
@@ -172,8 +174,8 @@ def _studies(
 def _named_by_folder(study: Study, folder: Path) -> Study:
     """Returns a study of data that another benchmark has too, named by the folder of its own."""
     place = study.first.path.parent.parent
-    own = place.relative_to(folder.resolve()).as_posix() if place.is_relative_to(folder.resolve()) else place.name
-    return replace(study, name=f"{study.name} ({own})")
+    own = place.relative_to(folder.resolve()).as_posix() if place.is_relative_to(folder.resolve()) else ""
+    return replace(study, name=f"{study.name} ({own.strip('.') or place.name})")
 
 
 def _clean(runs: list[RunFolder], left_out: dict[str, str]) -> list[RunFolder]:

@@ -137,7 +137,8 @@ def _apart(runs: list[RunFolder]) -> list[list[RunFolder]]:
     for run in runs:
         own = run.path if run.metrics()["kind"] == ORACLE else run.path.parent  # <label>/seed-<n>, or oracle
         by_folder.setdefault(own.parent, []).append(run)
-    cells = [{(run.metrics()["label"], run.metrics()["seed"]) for run in found} for found in by_folder.values()]
+    models = [[run.metrics() for run in found if run.metrics()["kind"] != ORACLE] for found in by_folder.values()]
+    cells = [{(about["label"], about["seed"]) for about in found} for found in models]
     clash = sum(map(len, cells)) > len(set().union(*cells))
     return [*by_folder.values()] if clash else [runs]
 
