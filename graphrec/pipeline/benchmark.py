@@ -98,7 +98,6 @@ def benchmark(
     jobs: int = 1,
     score_test: bool = True,
     shared: SharedWork | None = None,
-    failures: Sequence[Failure] = (),
 ) -> BenchmarkResult:
     """Runs every model for every seed, going on where an earlier call stopped.
 
@@ -116,7 +115,6 @@ def benchmark(
         jobs: Cells run at once, each in a process of its own with its share of the cores, or on a GPU of its own.
         score_test: Whether the test sets are scored; without, the runs can be compared on validation only.
         shared: Graphs that were made before, of the same data.
-        failures: What could not be run for reasons that were found before; they are reported with the others.
 
     Raises:
         ConfigError: If a setting that the rows share is unknown or wrong, or no row is right.
@@ -124,9 +122,7 @@ def benchmark(
         FileNotFoundError: If the data is missing.
         Exception: The first error, if not a single cell could be run.
     """
-    result, error = attempt(
-        config, folder, data=data, jobs=jobs, score_test=score_test, shared=shared, failures=failures
-    )
+    result, error = attempt(config, folder, data=data, jobs=jobs, score_test=score_test, shared=shared)
     if error is not None:
         raise error
     return result
@@ -143,6 +139,15 @@ def attempt(
     failures: Sequence[Failure] = (),
 ) -> tuple[BenchmarkResult, Exception | None]:
     """Does what ``benchmark`` does, and returns the first error beside all failures where not a single cell could run.
+
+    Args:
+        config: As in ``benchmark``.
+        folder: As in ``benchmark``.
+        data: As in ``benchmark``.
+        jobs: As in ``benchmark``.
+        score_test: As in ``benchmark``.
+        shared: As in ``benchmark``.
+        failures: What could not be run for reasons that were found before; they are reported with the others.
 
     Raises:
         ConfigError: If a setting that the rows share is unknown or wrong, or no row is right.
