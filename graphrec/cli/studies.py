@@ -147,7 +147,7 @@ def compare(
     if label is not None and len(label) != len(runs):
         raise ConfigError(f"expected a --label for each of the {len(runs)} folders, got {len(label)}")
     found = [_finished(runs[0]), *(_readable(path) for path in runs[1:])]  # without its reference there is no answer
-    found = [[run for run in part if _is_comparable(found[0][0], run)] for part in found]
+    found = _of_one_data(found)
     labels = None if label is None else [name for name, part in zip(label, found, strict=True) for _ in part]
     flat = [run for part in found for run in part]
     OUT.print(compare_runs(flat, metrics=metric, correction=correction, test=test, labels=labels).to_rich())
@@ -230,16 +230,16 @@ def _finished(path: Path) -> list[RunFolder]:
     return found
 
 
-def _is_comparable(reference: RunFolder, run: RunFolder) -> bool:
-    """Returns whether a run is on the data of the reference; says so if it is not."""
-    from graphrec.report.groups import check_data
+def _of_one_data(found: list[list[RunFolder]]) -> list[list[RunFolder]]:
+    """Returns the runs on the data of the first, which is the reference; says what it leaves out."""
+    from graphrec.report.groups import same_data
 
-    try:
-        check_data([reference, run])
-    except ValueError as error:
-        log.warning("left out: %s: %s", run.path, error)
-        return False
-    return True
+    reference, flat = found[0][0], [run for part in found for run in part]
+    kept = {run.path for runs in same_data(flat) if reference in runs for run in runs}
+    for run in flat:
+        if run.path not in kept:
+            log.warning("left out: %s: expected runs on the same data and split as %s", run.path, reference.path)
+    return [[run for run in part if run.path in kept] for part in found]
 
 
 def _readable(path: Path) -> list[RunFolder]:

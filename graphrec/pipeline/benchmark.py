@@ -122,40 +122,37 @@ def benchmark(
         FileNotFoundError: If the data is missing.
         Exception: The first error, if not a single cell could be run.
     """
-    result, error = attempt(config, folder, data=data, jobs=jobs, score_test=score_test, shared=shared)
+    settings, wrong = _sifted(config)
+    shared = shared or SharedWork(load_data(settings.data, data))
+    result, error = attempt(settings, folder, shared, jobs=jobs, score_test=score_test, failures=wrong)
+    keep_failures(Path(folder), result)
     if error is not None:
         raise error
     return result
 
 
 def attempt(
-    config: Settings,
+    settings: BenchmarkConfig,
     folder: str | Path,
+    shared: SharedWork,
     *,
-    data: Dataset | None = None,
     jobs: int = 1,
     score_test: bool = True,
-    shared: SharedWork | None = None,
     failures: Sequence[Failure] = (),
 ) -> tuple[BenchmarkResult, Exception | None]:
-    """Does what ``benchmark`` does, and returns the first error beside all failures where not a single cell could run.
+    """Runs what is missing, and returns the first error beside all failures where not a single cell could be run.
 
     Args:
-        config: As in ``benchmark``.
-        folder: As in ``benchmark``.
-        data: As in ``benchmark``.
+        settings: The rows that can be run.
+        folder: Where the runs are written.
+        shared: Data and graphs.
         jobs: As in ``benchmark``.
         score_test: As in ``benchmark``.
-        shared: As in ``benchmark``.
-        failures: What could not be run for reasons that were found before; they are reported with the others.
+        failures: What could not be run for reasons that were found before; they stand before the others.
 
     Raises:
-        ConfigError: If a setting that the rows share is unknown or wrong, or no row is right.
-        ValueError: If the data is not what was expected.
-        FileNotFoundError: If the data is missing.
+        ValueError: If there is no test set to score.
     """
-    settings, wrong = _sifted(config)
-    shared = shared or SharedWork(load_data(settings.data, data))
     if score_test:
         check_test(shared.data)
     root = Path(folder).resolve()
@@ -166,11 +163,9 @@ def attempt(
         write_text(root / SETTINGS, dump_yaml(settings.model_dump(mode="json")))
     errors |= _run_all(waiting, shared, jobs)
     runs = [place_of(cell) for cell in cells if cell.key not in errors]
-    found = [*failures, *wrong, *(Failure(*key, reason(error)) for key, error in errors.items())]
+    found = [*failures, *(Failure(*key, reason(error)) for key, error in errors.items())]
     if score_test and runs:
         runs, found = _with_more(settings, shared, root, runs, found)
-    if runs or is_benchmark(root):
-        write_failures(root, found)
     return BenchmarkResult(runs, found, settings.reference), None if runs else next(iter(errors.values()))
 
 
@@ -179,9 +174,17 @@ def failures_of(wrong: Mapping[str, Exception]) -> list[Failure]:
     return [Failure(str(label), None, reason(error)) for label, error in wrong.items()]
 
 
-def is_benchmark(folder: Path) -> bool:
-    """Returns whether a benchmark was run in a folder before; others are left as they are."""
-    return any((folder / name).is_file() for name in (SETTINGS, FAILURES))
+def keep_failures(root: Path, result: BenchmarkResult, *, may_be_new: bool = False) -> None:
+    """Writes what failed, but into no folder in which no benchmark was ever run.
+
+    Args:
+        root: The folder of the benchmark.
+        result: What it left behind.
+        may_be_new: Whether the folder may be made for it.
+    """
+    is_own = bool(result.runs) or any((root / name).is_file() for name in (SETTINGS, FAILURES))
+    if is_own or (may_be_new and not root.exists()):
+        write_failures(root, result.failures)
 
 
 def write_failures(root: Path, failures: Sequence[Failure]) -> None:

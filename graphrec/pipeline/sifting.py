@@ -88,12 +88,8 @@ def with_text_labels(values: Mapping[str, Any], *, where: str = "benchmark") -> 
 
 
 def _with_text_parts(fusion: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {name: [str(part) for part in fusion[name]] for name in ("first", "second") if _is_list(fusion.get(name))}
-    return {**fusion, **parts}
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
+    lists = {name: fusion.get(name) for name in ("first", "second")}
+    return {**fusion, **{name: [*map(str, parts)] for name, parts in lists.items() if isinstance(parts, list | tuple)}}
 
 
 def _fault_of_model(label: str, alone: Mapping[str, Any], where: str, check: Check | None) -> ConfigError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from graphrec.report.formats import difference, number, p_text
 from graphrec.report.heat_map import heat_map
 from graphrec.report.latex import escape
 from graphrec.report.marking import MARKS, RUN_MARKS, mark_of
-from graphrec.report.paired import PARTS, comparable, compare_with, grouped, scores_of
+from graphrec.report.paired import PARTS, best_of, comparable, compare_with, grid_scores, grouped, scores_of
 from graphrec.runs import RunFolder, write_text
 
 if TYPE_CHECKING:
@@ -145,17 +145,9 @@ def ablation_table(
     groups, missing = grouped(runs, part, metric)
     if reference not in groups:
         raise ConfigError(unknown_name(reference, groups, kind="label") + "".join(f"; {note}" for note in missing))
-    ordered = {reference: groups.pop(reference)} | groups
-    scores = {label: scores_of(found, part, metric) for label, found in ordered.items()}
-    found, notes = compare_with(scores, reference, metric)
-    rows = tuple(_row(label, own, *found.get(label, (None, math.nan))) for label, own in scores.items())
-    return AblationTable(
-        title=f"{ordered[reference][0].data()['name']}, {PARTS[part]}: {metric} against {reference}",
-        metric=metric,
-        part=part,
-        rows=rows,
-        footnotes=(*_footnotes(rows, part, len(scores[reference].users)), *notes, *missing),
-    )
+    scores = {label: scores_of(found, part, metric) for label, found in groups.items()}
+    table = _against(reference, scores, metric, part, groups[reference][0].data()["name"])
+    return replace(table, footnotes=(*table.footnotes, *missing))
 
 
 def grid_table(runs: Sequence[RunFolder], *, metric: str | None = None, part: str = "valid") -> AblationTable:
@@ -171,14 +163,25 @@ def grid_table(runs: Sequence[RunFolder], *, metric: str | None = None, part: st
         ValueError: If there are no finished runs, or they are of different data sets.
     """
     metric = comparable(runs, metric, part)
-    groups, missing = grouped(runs, part, metric)
-    if not groups:
-        raise ValueError("expected finished runs of a grid, got none" + "".join(f"; {note}" for note in missing))
-    means = {label: float(np.nanmean(scores_of(found, part, metric).values)) for label, found in groups.items()}
-    best = max(means, key=lambda label: means[label])
-    table = ablation_table(runs, reference=best, metric=metric, part=part)
-    note = f"first row: the best of {len(means)} points, found by looking, so its own mean flatters it"
-    return replace(table, footnotes=(note, *table.footnotes))
+    groups, scores, missing = grid_scores(runs, part, metric)
+    best, name = best_of(scores), next(iter(groups.values()))[0].data()["name"]
+    note = f"first row: the best of {len(scores)} points, found by looking, so its own mean flatters it"
+    table = _against(best, scores, metric, part, name)
+    return replace(table, footnotes=(note, *table.footnotes, *missing))
+
+
+def _against(reference: str, scores: Mapping[str, Scores], metric: str, part: str, name: str) -> AblationTable:
+    """Returns the table of a reference, which stands first, and the others in their order."""
+    ordered = {reference: scores[reference], **scores}
+    found, notes = compare_with(ordered, reference, metric)
+    rows = tuple(_row(label, own, *found.get(label, (None, math.nan))) for label, own in ordered.items())
+    return AblationTable(
+        title=f"{name}, {PARTS[part]}: {metric} against {reference}",
+        metric=metric,
+        part=part,
+        rows=rows,
+        footnotes=(*_footnotes(rows, part, len(scores[reference].users)), *notes),
+    )
 
 
 def _row(label: str, scores: Scores, comparison: Comparison | None, p_value: float) -> AblationRow:

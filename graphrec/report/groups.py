@@ -85,6 +85,18 @@ def check_data(runs: Sequence[RunFolder]) -> None:
         raise ValueError(f"expected runs on the same data and split, got others: {places}; make a table of each")
 
 
+def same_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
+    """Returns runs by the interactions they were trained and tested on; their features may differ."""
+    groups: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        groups.setdefault(run.data()["identity"], []).append(run)
+    merged: dict[tuple[str, ...], list[RunFolder]] = {}
+    for identity, found in groups.items():
+        split = (identity,) if len(groups) == 1 else split_of(found)
+        merged.setdefault(split, []).extend(found)
+    return [*merged.values()]
+
+
 def split_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     """Returns the fingerprints of train, valid and test of runs on one data set; of folders that lost them, its own."""
     for run in runs:

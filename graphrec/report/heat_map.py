@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from graphrec.config import ConfigError, unknown_name
 from graphrec.data.files import write_bytes
 from graphrec.evaluation.significance import LEVEL, Scores
-from graphrec.report.paired import PARTS, comparable, compare_with, grouped, scores_of
+from graphrec.report.paired import PARTS, best_of, comparable, compare_with, grid_scores
 from graphrec.runs import RunFolder
 
 INK, PAPER = "#111111", "#ffffff"
@@ -42,13 +42,10 @@ def heat_map(runs: Sequence[RunFolder], axes: Sequence[str], metric: str | None,
     if not 1 <= len(axes) <= 2:
         raise ConfigError(f"expected one or two axes, such as 'model.num_layers', got {list(axes)}")
     metric = comparable(runs, metric, part)
-    groups, missing = grouped(runs, part, metric)
-    if not groups:
-        raise ValueError("expected finished runs of a grid, got none" + "".join(f"; {note}" for note in missing))
+    groups, scores, _ = grid_scores(runs, part, metric)
     values = {label: tuple(_setting(found[0], axis) for axis in axes) for label, found in groups.items()}
     ticks = [_sorted({value[place] for value in values.values()}) for place in range(len(axes))]
     points = _points(values, ticks)
-    scores = {label: scores_of(found, part, metric) for label, found in groups.items()}
     figure = _figure(next(iter(groups.values()))[0].data()["name"], axes, ticks, metric, part)
     _fill(figure.axes[0], points, scores, _as_good(scores, metric), [len(found) for found in ticks])
     buffer = io.BytesIO()
@@ -95,7 +92,7 @@ def _points(values: Mapping[str, tuple[str, ...]], ticks: Sequence[list[str]]) -
 
 def _as_good(scores: Mapping[str, Scores], metric: str) -> tuple[str, set[str]]:
     """Returns the label with the best mean, and those that cannot be told from it."""
-    best = max(scores, key=lambda label: float(np.nanmean(scores[label].values)))
+    best = best_of(scores)
     found, _ = compare_with(scores, best, metric)
     lower = {label for label, (_, p_value) in found.items() if p_value < LEVEL}
     return best, {label for label in scores if label != best and label not in lower}

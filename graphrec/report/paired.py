@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from graphrec.config import ConfigError, unknown_name
 from graphrec.evaluation.metrics import MetricAt
 from graphrec.evaluation.significance import Comparison, Scores
@@ -86,6 +88,26 @@ def grouped(runs: Sequence[RunFolder], part: str, metric: str) -> tuple[dict[str
     if known and metric not in known:
         raise ConfigError(unknown_name(metric, known, kind="metric"))
     return groups, missing
+
+
+def grid_scores(
+    runs: Sequence[RunFolder], part: str, metric: str
+) -> tuple[dict[str, list[RunFolder]], dict[str, Scores], list[str]]:
+    """Returns runs and scores of every point of a grid, and a note on every run that is left out.
+
+    Raises:
+        ConfigError: If no run was measured by the metric.
+        ValueError: If no point has a finished run.
+    """
+    groups, missing = grouped(runs, part, metric)
+    if not groups:
+        raise ValueError("expected finished runs of a grid, got none" + "".join(f"; {note}" for note in missing))
+    return groups, {label: scores_of(found, part, metric) for label, found in groups.items()}, missing
+
+
+def best_of(scores: Mapping[str, Scores]) -> str:
+    """Returns the label with the highest mean; users without a value count in no metric."""
+    return max(scores, key=lambda label: float(np.nanmean(scores[label].values)))
 
 
 def scores_of(runs: Sequence[RunFolder], part: str, metric: str) -> Scores:

@@ -9,7 +9,7 @@ from typing import Any
 
 from graphrec.config import ConfigError, load_yaml, merge, unknown_name
 from graphrec.data.dataset import Dataset
-from graphrec.pipeline.benchmark import BenchmarkResult, Failure, attempt, failures_of, is_benchmark, write_failures
+from graphrec.pipeline.benchmark import BenchmarkResult, Failure, attempt, failures_of, keep_failures
 from graphrec.pipeline.cells import SharedWork, reason
 from graphrec.pipeline.config import BenchmarkConfig, RunConfig, check_label
 from graphrec.pipeline.prepare import load_data
@@ -113,13 +113,11 @@ def run_suite(
             found[name], error = _run_part(_sound(part), root, jobs, data)
         except Exception as caught:
             found[name], error = BenchmarkResult([], failures_of({"every model": caught})), caught
-        if error is not None:
-            if is_benchmark(root) or (len(parts) > 1 and not root.exists()):
-                write_failures(root, found[name].failures)
-            if len(parts) == 1:
-                raise error
-            if error is not part:  # which was said at the start
-                log.error("%s failed: %s", name, reason(error))
+        keep_failures(root, found[name], may_be_new=len(parts) > 1)
+        if error is not None and len(parts) == 1:
+            raise error
+        if error is not None and error is not part:  # which was said at the start
+            log.error("%s failed: %s", name, reason(error))
         if after is not None:
             after(name, found[name])
     return found
@@ -259,9 +257,9 @@ def _without_search(entry: Any) -> Any:
 def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> tuple[BenchmarkResult, Exception | None]:
     """Returns what was run, and the first error where nothing could be."""
     wrong = failures_of(part.wrong)
-    if part.tuning is None:
-        return attempt(part.config, root, data=data, jobs=jobs, failures=wrong)
     shared = SharedWork(load_data(part.config.data, data))
+    if part.tuning is None:
+        return attempt(part.config, root, shared, jobs=jobs, failures=wrong)
     models, errors = {}, {}
     for label, entry in part.values["models"].items():
         try:
@@ -275,7 +273,7 @@ def _run_part(part: Part, root: Path, jobs: int, data: Dataset | None) -> tuple[
     for label, missing in _lost_fusions(part, models).items():
         text = f"{', '.join(missing)} could not be tuned; mend it, or leave it out"
         failures.append(Failure(label, None, text))
-    return attempt(_with_models(part, models), root, jobs=jobs, shared=shared, failures=[*wrong, *failures])
+    return attempt(_with_models(part, models), root, shared, jobs=jobs, failures=[*wrong, *failures])
 
 
 def _lost_fusions(part: Part, models: Mapping[str, Any]) -> dict[str, list[str]]:

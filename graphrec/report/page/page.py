@@ -22,7 +22,7 @@ from graphrec.report.groups import group_runs
 from graphrec.report.page.answer import Answer, answer
 from graphrec.report.page.charts_coupling import couplings_of
 from graphrec.report.page.section import Section, slug, table
-from graphrec.report.page.study import Study, by_data, make_study
+from graphrec.report.page.study import Study, benchmark_folder, by_data, make_study
 from graphrec.report.page.theme import DARK, LIGHT
 from graphrec.runs import RunFolder, now, scan_runs
 from graphrec.runtime import logger
@@ -173,7 +173,7 @@ def _studies(
 
 def _named_by_folder(study: Study, folder: Path) -> Study:
     """Returns a study of data that another benchmark has too, named by the folder of its own."""
-    place = study.first.path.parent.parent
+    place = benchmark_folder(study.first)
     own = place.relative_to(folder.resolve()).as_posix() if place.is_relative_to(folder.resolve()) else ""
     return replace(study, name=f"{study.name} ({own.strip('.') or place.name})")
 

@@ -18,7 +18,7 @@ from graphrec.data.dataset import Dataset
 from graphrec.features.table import FeatureTable
 from graphrec.graph.modalities import feature_tables, modality_masks
 from graphrec.pipeline.benchmark import SETTINGS
-from graphrec.report.groups import columns_of, group_runs, split_of
+from graphrec.report.groups import columns_of, group_runs, same_data
 from graphrec.report.page.theme import Style, style, swatch
 from graphrec.report.table import MAIN, Report, report
 from graphrec.runs import ORACLE, RunFolder, RunFolderError, load_dataset, load_graph
@@ -121,25 +121,24 @@ def by_data(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 
     Where a label has a seed twice, the benchmarks in which they lie are groups of their own.
     """
-    groups: dict[str, list[RunFolder]] = {}
-    for run in runs:
-        groups.setdefault(run.data()["identity"], []).append(run)
-    merged: dict[tuple[str, ...], list[RunFolder]] = {}
-    for identity, found in groups.items():
-        split = (identity,) if len(groups) == 1 else split_of(found)
-        merged.setdefault(split, []).extend(found)
-    return [sorted(part, key=lambda run: run.path) for found in merged.values() for part in _apart(found)]
+    return [sorted(part, key=lambda run: run.path) for found in same_data(runs) for part in _apart(found)]
+
+
+def benchmark_folder(run: RunFolder) -> Path:
+    """Returns where the benchmark of a run is: it lies in ``<label>/seed-<n>``, the known ceiling in ``oracle``."""
+    return run.path.parent if run.path.name == ORACLE else run.path.parent.parent
 
 
 def _apart(runs: list[RunFolder]) -> list[list[RunFolder]]:
     """Returns the runs by the folder of their benchmark where they would clash otherwise, else together."""
     by_folder: dict[Path, list[RunFolder]] = {}
+    cells: dict[Path, set[tuple[str, int | None]]] = {}
     for run in runs:
-        own = run.path if run.metrics()["kind"] == ORACLE else run.path.parent  # <label>/seed-<n>, or oracle
-        by_folder.setdefault(own.parent, []).append(run)
-    models = [[run.metrics() for run in found if run.metrics()["kind"] != ORACLE] for found in by_folder.values()]
-    cells = [{(about["label"], about["seed"]) for about in found} for found in models]
-    clash = sum(map(len, cells)) > len(set().union(*cells))
+        place, about = benchmark_folder(run), run.metrics()
+        by_folder.setdefault(place, []).append(run)
+        if about["kind"] != ORACLE:
+            cells.setdefault(place, set()).add((about["label"], about["seed"]))
+    clash = sum(map(len, cells.values())) > len(set().union(*cells.values()))
     return [*by_folder.values()] if clash else [runs]
 
 
@@ -176,7 +175,7 @@ def make_study(
 
 def _benchmark(runs: Sequence[RunFolder]) -> Mapping[str, Any]:
     """Returns the settings of the benchmark that made the runs, ``<label>/seed-<n>`` beside its file; else nothing."""
-    for place in dict.fromkeys(run.path.parent.parent for run in runs):
+    for place in dict.fromkeys(map(benchmark_folder, runs)):
         try:
             return load_yaml(place / SETTINGS)
         except (ValueError, OSError):
